@@ -1,0 +1,78 @@
+/** The cameras' file: what is watched, where it stands, and each camera's own policy. */
+import { readFileSync } from "node:fs";
+import { LineCounter, parseDocument } from "yaml";
+import { z } from "zod";
+import type { Settings } from "./config.ts";
+import { VigilaneError } from "./errors.ts";
+
+export const Camera = z.object({
+  /** Letters, digits, dot, dash, underline. */
+  id: z.preprocess((v) => (typeof v === "number" ? String(v) : v), z.string().regex(/^[A-Za-z0-9._-]{1,80}$/)),
+  /** For people. Default: the id. */
+  name: z.string().optional(),
+  /** A file, rtsp(s)://, http(s):// (MJPEG, HLS), a folder of images, /dev/videoN. */
+  source: z.string().min(1),
+  lat: z.number().min(-90).max(90).optional(),
+  lon: z.number().min(-180).max(180).optional(),
+  /** Default: the setting frameIntervalMs. */
+  frameIntervalMs: z.number().min(40).max(3_600_000).optional(),
+  /** Default: the setting freshnessSeconds. 0: nothing of this camera expires or is superseded. */
+  freshnessSeconds: z.number().min(0).max(3600).optional(),
+  /** Under overload a camera of weight 2 is looked at twice as often as one of weight 1. Default 1. */
+  weight: z.number().positive().max(100).optional(),
+  /** Files only: begin so many seconds in. Default 0. */
+  startAtSeconds: z.number().min(0).optional(),
+  /** Files only: begin anew at the end. Default true. */
+  loop: z.boolean().optional(),
+  /** Classes of road users to look for. Default: person, bicycle, car, motorcycle, bus, truck. */
+  classes: z.array(z.string()).optional(),
+  /** BX clustering. Defaults 150 px, 2. */
+  distancePx: z.number().positive().optional(),
+  minObjects: z.number().int().min(1).optional(),
+});
+export type Camera = z.infer<typeof Camera>;
+
+const CamerasFile = z.strictObject({ cameras: z.array(Camera).min(1) });
+
+/** Reads and checks the file; every fault is named with its line. */
+export function readCameras(path: string): Camera[] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new VigilaneError(
+      "SETTINGS_INVALID",
+      `cameras' file ${path}: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const faults = document.errors.map((e) => `${path}:${e.linePos?.[0].line ?? "?"}: ${e.message.split("\n")[0]}`);
+  if (faults.length === 0) {
+    const parsed = CamerasFile.safeParse(document.toJS());
+    if (parsed.success) {
+      const ids = parsed.data.cameras.map((camera) => camera.id);
+      const twice = ids.filter((id, i) => ids.indexOf(id) !== i);
+      if (twice.length === 0) return parsed.data.cameras;
+      faults.push(...twice.map((id) => `${path}: two cameras have the id ${id}`));
+    } else {
+      for (const issue of parsed.error.issues) {
+        const node = document.getIn(issue.path as (string | number)[], true) as
+          | { range?: [number, number, number] }
+          | undefined;
+        const line = node?.range ? lines.linePos(node.range[0]).line : 1;
+        faults.push(`${path}:${line}: ${issue.path.join(".")}: ${issue.message}`);
+      }
+    }
+  }
+  throw new VigilaneError("SETTINGS_INVALID", `the cameras' file is wrong:\n  - ${faults.join("\n  - ")}`);
+}
+
+/** What the bridge needs to know of a camera; unknown cameras (of other producers) get the settings' own. */
+export function freshnessOf(
+  cameraId: string,
+  cameras: readonly Camera[],
+  settings: Pick<Settings, "freshnessSeconds">,
+): number {
+  return cameras.find((camera) => camera.id === cameraId)?.freshnessSeconds ?? settings.freshnessSeconds;
+}

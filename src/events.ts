@@ -1,0 +1,114 @@
+/**
+ * What happens, as the gateways and the reports see it: one typed map. Results, detector and supervisor append to the
+ * Redis stream `vl:events` (trimmed to about 10,000); every gateway reads it and emits to its own sockets. docs/socket.md
+ * is the public contract of the socket and says the same for people.
+ */
+import { z } from "zod";
+import { AssessmentResult, CameraStatus, RiskLevel } from "./messages.ts";
+
+/** The newest verdict of a camera, by (capturedAt, messageId, revision): an older one never changes it. */
+export const CameraRisk = z.object({
+  cameraId: z.string(),
+  /** Null: nothing judged yet. */
+  riskLevel: RiskLevel.nullable(),
+  outcome: z.string().nullable(),
+  messageId: z.string().nullable(),
+  description: z.string(),
+  riskTypes: z.array(z.string()),
+  capturedAtMs: z.number().nullable(),
+  completedAtMs: z.number().nullable(),
+  simulated: z.boolean(),
+  /** Outcomes of this camera since the store began, by kind. */
+  counts: z.record(z.string(), z.number()),
+});
+export type CameraRisk = z.infer<typeof CameraRisk>;
+
+export const CameraEvent = z.object({
+  status: CameraStatus.nullable(),
+  risk: CameraRisk.nullable(),
+  cameraId: z.string(),
+});
+export type CameraEvent = z.infer<typeof CameraEvent>;
+
+export const KeyGroupEvent = z.object({
+  id: z.string(),
+  provider: z.string(),
+  model: z.string(),
+  simulated: z.boolean(),
+  state: z.enum(["available", "in_use", "cooling", "disabled", "unmanned"]),
+  /** Why it cools or is disabled. */
+  cause: z.string().nullable(),
+  coolingLeftMs: z.number(),
+  inFlight: z.number(),
+  windows: z.array(z.object({ name: z.string(), limit: z.number(), windowMs: z.number(), used: z.number() })),
+  calls: z.number(),
+  ok: z.number(),
+  rejected429: z.number(),
+  /** Refused or failed calls by error code. */
+  failures: z.record(z.string(), z.number()),
+  medianLatencyMs: z.number().nullable(),
+});
+export type KeyGroupEvent = z.infer<typeof KeyGroupEvent>;
+
+export const Totals = z.object({
+  groups: z.number(),
+  waiting: z.number(),
+  inFlight: z.number(),
+  outcomes: z.record(z.string(), z.number()),
+  /** Capture to verdict on the page, over the last minute, ms; null without any. */
+  endToEndP50Ms: z.number().nullable(),
+  endToEndP95Ms: z.number().nullable(),
+  /** Share of groups assessed or reused among all that ended in the last minute, 0 to 1; null without any. */
+  coverage: z.number().nullable(),
+  verdictsPerSecond: z.number(),
+  /** Share of the tightest window of all key groups in use, 0 to 1. */
+  quotaUsed: z.number(),
+});
+export type Totals = z.infer<typeof Totals>;
+
+export const RoleHealth = z.object({
+  role: z.string(),
+  instance: z.string(),
+  pid: z.number(),
+  ready: z.boolean(),
+  /** What it is busy with or waits for, for people. */
+  detail: z.string(),
+  atMs: z.number(),
+  startedAtMs: z.number(),
+  rssMb: z.number(),
+});
+export type RoleHealth = z.infer<typeof RoleHealth>;
+
+export const Health = z.object({
+  ok: z.boolean(),
+  /** What is wrong, for people; empty when all is well. */
+  problems: z.array(z.string()),
+  store: z.enum(["up", "away"]),
+  /** True: the store keeps everything in memory only. */
+  storeInMemory: z.boolean(),
+  roles: z.array(RoleHealth),
+});
+export type Health = z.infer<typeof Health>;
+
+/** An outcome as shown: the result message, with the path of its crop on the gateway (null: there is none). */
+export const OutcomeEvent = z.object({
+  result: AssessmentResult,
+  imagePath: z.string().nullable(),
+  shownAtMs: z.number(),
+});
+export type OutcomeEvent = z.infer<typeof OutcomeEvent>;
+
+/** Server to client. `frame`: header and JPEG in one binary message, volatile, acknowledged by the client (credit of one a camera). */
+export interface ServerToClientEvents {
+  frame: (header: import("./messages.ts").PreviewHeader, jpeg: Buffer, drawn: () => void) => void;
+  outcome: (event: OutcomeEvent) => void;
+  camera: (event: CameraEvent) => void;
+  keyGroup: (event: KeyGroupEvent) => void;
+  totals: (event: Totals) => void;
+  health: (event: Health) => void;
+}
+
+/** Client to server. `watch`: the cameras whose frames are wanted (at most 12), replacing the list before. */
+export interface ClientToServerEvents {
+  watch: (cameraIds: string[], answer?: (accepted: string[]) => void) => void;
+}

@@ -1,0 +1,93 @@
+/** The store (Redis or Valkey): connections, its fitness, and Lua scripts. Every role reaches it through this file. */
+import { readFileSync } from "node:fs";
+import { Redis, type RedisOptions } from "ioredis";
+import type { Context } from "./context.ts";
+import { VigilaneError } from "./errors.ts";
+
+/**
+ * A connection that waits out an absent store: commands queue up and are answered when it is back; none is ever sent
+ * twice by itself unless the connection broke before its answer (so every write of ours is idempotent or fenced).
+ * Resolves when connected the first time; the caller quits it.
+ */
+export async function connectStore(redisUrl: string, { log }: Context, options: RedisOptions = {}): Promise<Redis> {
+  const redis = new Redis(redisUrl, {
+    lazyConnect: true,
+    maxRetriesPerRequest: null,
+    enableReadyCheck: true,
+    connectTimeout: 5_000,
+    retryStrategy: (tries) => Math.min(1_000, 25 * 2 ** Math.min(tries, 6)),
+    ...options,
+  });
+  let away = false;
+  redis.on("error", (error: Error) => {
+    if (!away) log.warn({ cause: error.message }, "the store is away; waiting for it");
+    away = true;
+  });
+  redis.on("ready", () => {
+    if (away) log.info("the store is back");
+    away = false;
+  });
+  await redis.connect().catch(() => new Promise<void>((resolve) => redis.once("ready", resolve)));
+  return redis;
+}
+
+export interface StoreFacts {
+  version: string;
+  runId: string;
+  /** Nothing outlives the store's process. */
+  inMemory: boolean;
+  /** Redis' appendfsync, or "none" without append-only file. */
+  fsync: string;
+}
+
+/** Throws STORE_UNFIT when the store is too old or may evict what we keep. */
+export async function checkStore(redis: Redis): Promise<StoreFacts> {
+  const info = Object.fromEntries(
+    (await redis.info())
+      .split("\r\n")
+      .filter((line) => line.includes(":"))
+      .map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1)]),
+  );
+  const version = info.valkey_version ?? info.redis_version ?? "0";
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  if (major < 6 || (major === 6 && minor < 2)) {
+    throw new VigilaneError("STORE_UNFIT", `the store is version ${version}; 6.2 or later is needed`);
+  }
+  const policy = info.maxmemory_policy ?? "noeviction";
+  if (policy !== "noeviction") {
+    throw new VigilaneError(
+      "STORE_UNFIT",
+      `the store's maxmemory-policy is ${policy}: it would drop tasks; it must be noeviction`,
+    );
+  }
+  const append = info.aof_enabled === "1";
+  const fsync = append
+    ? String(((await redis.config("GET", "appendfsync").catch(() => [])) as string[])[1] ?? "unknown")
+    : "none";
+  return { version, runId: info.run_id ?? "", inMemory: !append, fsync };
+}
+
+/** A Lua script file, loaded once, run by its SHA (EVALSHA, falling back to EVAL). Replies are unknown: validate them. */
+export class StoreScript {
+  readonly #lua: string;
+  readonly #name: string;
+
+  /** `url`: `new URL("./x.lua", import.meta.url)`. `prelude`: shared Lua functions set before it. */
+  constructor(url: URL, prelude?: URL) {
+    this.#lua = (prelude ? `${readFileSync(prelude, "utf8")}\n` : "") + readFileSync(url, "utf8");
+    this.#name = `vl_${url.pathname
+      .split("/")
+      .slice(-2)
+      .join("_")
+      .replaceAll(/[^a-z0-9]/gi, "_")}`;
+  }
+
+  run(redis: Redis, keys: readonly string[], args: readonly (string | number | Buffer)[]): Promise<unknown> {
+    type Dynamic = Record<string, ((...all: unknown[]) => Promise<unknown>) | undefined>;
+    const commands = redis as unknown as Dynamic;
+    if (!commands[this.#name]) redis.defineCommand(this.#name, { lua: this.#lua });
+    const command = commands[this.#name];
+    if (!command) throw new Error(`script ${this.#name} could not be defined`);
+    return command.call(redis, keys.length, ...keys, ...args);
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * The contract of the topics: an append-only log per topic, split by key into shards (partitions), read by consumer
+ * groups. Adapters: redis-topic-log.ts; the Kafka one passes the same conformance suite (test/conformance/).
+ *
+ * Guarantees that every adapter gives:
+ * - what `publish` resolved for is read by every consumer group at least once, also after kill -9 of any process;
+ * - messages of one key are handed to a group in the order of their appending, one batch of a shard at a time: the next
+ *   batch with messages of that shard comes only after the one before was acknowledged or given back;
+ * - each shard has one owner in a group; an owner that was taken over (stalled, partitioned) cannot acknowledge any
+ *   more: its `acknowledge` rejects with OWNERSHIP_LOST, and what it had not acknowledged goes to the new owner;
+ * - a message whose processing ends the process again and again goes to `<topic>.dlq` after five strikes (POISON):
+ *   from the second delivery on messages come one at a time, marked before they are handed out.
+ */
+import type { Service } from "../lifecycle.ts";
+
+/** The topics by their design names; the names on the wire are settings. */
+export const TOPICS = {
+  detections: "detection-results",
+  tasks: "assessment-tasks",
+  results: "risk-assessment-results",
+} as const;
+
+/** Dead letters of `topic`: one shard. */
+export const deadLetterTopic = (topic: string) => `${topic}.dlq`;
+
+export interface OutgoingMessage {
+  /** Camera id as text. Messages of one key keep their order. */
+  key: string;
+  value: Buffer;
+  headers?: Record<string, string>;
+}
+
+export interface TopicMessage {
+  topic: string;
+  shard: number;
+  /** Place in its shard, comparable as text of equal topic and shard only with `comparePositions`. */
+  position: string;
+  key: string;
+  value: Buffer;
+  headers: Record<string, string>;
+  /** When the log took it, ms since the epoch, on the log's clock. */
+  appendedAtMs: number;
+  /** 1: first time. Above 1: an earlier delivery was never acknowledged. */
+  deliveries: number;
+}
+
+/** Messages of one shard, in order. Every batch must end in exactly one of `acknowledge` or `giveBack`. */
+export interface Batch {
+  readonly shard: number;
+  readonly messages: readonly TopicMessage[];
+  /** Everything in the batch is done for; rejects with OWNERSHIP_LOST when another consumer has the shard by now. */
+  acknowledge(): Promise<void>;
+  /** Nothing was done: the same messages come again after `afterMs`. */
+  giveBack(afterMs?: number): Promise<void>;
+  /** Puts one message of the batch on `<topic>.dlq` with its original key, bytes and headers, its place and the reason. It is then acknowledged with the rest. */
+  deadLetter(message: TopicMessage, reason: { code: string; message: string }): Promise<void>;
+}
+
+export interface Subscription {
+  /**
+   * Batches as they come; several shards' batches may be out at once (up to one a shard). Ends when closed. A broken
+   * connection is not an error here: the iteration waits and goes on.
+   */
+  batches(): AsyncIterable<Batch>;
+  /** No new batches until `resume`; what is out may still be acknowledged. Ownership is kept. */
+  pause(): void;
+  resume(): void;
+  /** Gives up ownership at once, so that another consumer takes over without waiting. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface SubscribeOptions {
+  group: string;
+  /** Unique among the living consumers of the group, stable over restarts where possible. */
+  consumer: string;
+  /** Most messages in one batch. Default 200. */
+  maxMessages?: number;
+  /** Where a group that is new begins. Default "earliest". */
+  from?: "earliest" | "latest";
+  /** Asked from the process that dies for POISON: what to do with the message besides the dead letter (its outcomes). */
+  onPoison?: (message: TopicMessage) => Promise<void>;
+}
+
+export interface Lag {
+  /** Messages appended but not acknowledged by the group. */
+  messages: number;
+  /** Age of the oldest of them, ms; 0 when there is none. */
+  oldestAgeMs: number;
+  /** Messages trimmed away before this group read them. */
+  lost: number;
+}
+
+export interface TopicLog extends Service {
+  /** Creates what is missing; never shrinks. Idempotent. */
+  ensureTopic(topic: string): Promise<void>;
+  /** Resolves when every message is as durable as the log makes them. All or nothing is not promised. */
+  publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void>;
+  subscribe(topic: string, options: SubscribeOptions): Subscription;
+  lag(topic: string, group: string): Promise<Lag>;
+  /** Reads from a place without any group, for audits and tools: `start` from `ends()` or "earliest". Ends when `signal` aborts. */
+  tail(topic: string, start: Places | "earliest", signal: AbortSignal): AsyncIterable<TopicMessage>;
+  /** The present end of each shard: what is appended after this call comes after these places. */
+  ends(topic: string): Promise<Places>;
+}
+
+/** One position a shard, by shard number. */
+export type Places = readonly string[];
