@@ -10,14 +10,15 @@ import { VigilaneError } from "./errors.ts";
  * Resolves when connected the first time; the caller quits it.
  */
 export async function connectStore(redisUrl: string, { log }: Context, options: RedisOptions = {}): Promise<Redis> {
-  const redis = new Redis(redisUrl, {
+  const merged: RedisOptions = {
     lazyConnect: true,
     maxRetriesPerRequest: null,
     enableReadyCheck: true,
     connectTimeout: 5_000,
     retryStrategy: (tries) => Math.min(1_000, 25 * 2 ** Math.min(tries, 6)),
     ...options,
-  });
+  };
+  const redis = new Redis(redisUrl, merged);
   let away = false;
   redis.on("error", (error: Error) => {
     if (!away) log.warn({ cause: error.message }, "the store is away; waiting for it");
