@@ -4,13 +4,15 @@ import { Redis, type RedisOptions } from "ioredis";
 import type { Context } from "./context.ts";
 import { VigilaneError } from "./errors.ts";
 
+export type StoreOptions = Omit<RedisOptions, "replyMapping">;
+
 /**
  * A connection that waits out an absent store: commands queue up and are answered when it is back; none is ever sent
  * twice by itself unless the connection broke before its answer (so every write of ours is idempotent or fenced).
  * Resolves when connected the first time; the caller quits it.
  */
-export async function connectStore(redisUrl: string, { log }: Context, options: RedisOptions = {}): Promise<Redis> {
-  const merged: RedisOptions = {
+export async function connectStore(redisUrl: string, { log }: Context, options: StoreOptions = {}): Promise<Redis> {
+  const merged: StoreOptions = {
     lazyConnect: true,
     maxRetriesPerRequest: null,
     enableReadyCheck: true,
