@@ -112,3 +112,16 @@ export interface ServerToClientEvents {
 export interface ClientToServerEvents {
   watch: (cameraIds: string[], answer?: (accepted: string[]) => void) => void;
 }
+
+/** GET /api/snapshot: all that a page needs to draw itself before the first event. The socket's events then go on from here. */
+export const Snapshot = z.object({
+  /** The gateway's clock: pages reckon ages against it, not against their own. */
+  nowMs: z.number(),
+  cameras: z.array(CameraEvent),
+  keyGroups: z.array(KeyGroupEvent),
+  totals: Totals.nullable(),
+  health: Health,
+  /** The newest outcomes, newest first; at most 100. */
+  outcomes: z.array(OutcomeEvent),
+});
+export type Snapshot = z.infer<typeof Snapshot>;
