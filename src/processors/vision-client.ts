@@ -1,0 +1,214 @@
+/** Calls of a vision LLM at any OpenAI-compatible server. The only file that imports `openai`. */
+import OpenAI, { APIConnectionTimeoutError, APIError } from "openai";
+import { Agent, fetch as pooledFetch } from "undici";
+import type { Context } from "../context.ts";
+import { VigilaneError } from "../errors.ts";
+import type { ChatMessage } from "./prompt.ts";
+import { Refusal, type RefusedAnswer, sortRefusal, withoutSecrets } from "./refusal.ts";
+
+export interface VisionClientOptions {
+  /** Any OpenAI-compatible server, up to and including its version: "https://…/v1". */
+  baseUrl: string;
+  /** The key. It goes into the Authorization header and nowhere else. */
+  secret: string;
+  model: string;
+  /** Longest one call may take, ms. */
+  timeoutMs: number;
+  /** The provider knows response_format json_object. Default false: the prompt alone asks for JSON. */
+  jsonObject?: boolean;
+  /** Most tokens of an answer. Default 500. */
+  maxTokens?: number;
+}
+
+export interface VisionRequest {
+  messages: readonly ChatMessage[];
+}
+
+export interface CallLimits {
+  /** Shorter than the client's own when the task's deadline is near; a time-out is then nobody's fault. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+export interface VisionAnswer {
+  text: string;
+  /** The model that answered, as the server names it. */
+  model: string;
+  /** Null: the server did not say. */
+  tokens: { prompt: number; completion: number } | null;
+  /** From sending to the last byte of the answer. */
+  latencyMs: number;
+  /** The server says that it is a simulator: whoever shows the verdict must say so too. */
+  simulated: boolean;
+  /** Rate-limit and request-id headers, names in lower case. */
+  headers: Record<string, string>;
+}
+
+export interface VisionClient {
+  /**
+   * One call, never repeated here. Throws a Refusal (a VigilaneError sorted by cause), or the abort's own reason when
+   * `signal` ends it (STOPPED where that is no VigilaneError).
+   */
+  assess(request: VisionRequest, limits?: CallLimits): Promise<VisionAnswer>;
+  /** Closes its connections; calls under way fail. */
+  close(): Promise<void>;
+}
+
+/** One client a key: connections are kept open between calls and shared by all calls of this client. */
+export function createVisionClient(options: VisionClientOptions, { clock }: Pick<Context, "clock">): VisionClient {
+  const pool = new Agent({ keepAliveTimeout: 60_000, headersTimeout: 0, bodyTimeout: 0 });
+  const openai = new OpenAI({
+    apiKey: options.secret,
+    baseURL: options.baseUrl,
+    // The lease allows one call: whoever wants another asks for another lease.
+    maxRetries: 0,
+    timeout: options.timeoutMs,
+    // Explicit, so that no variable of the environment (OPENAI_ORG_ID, …) leaks to another provider.
+    organization: null,
+    project: null,
+    fetch: pooledFetch as unknown as typeof fetch,
+    fetchOptions: { dispatcher: pool },
+  });
+
+  return {
+    async assess({ messages }, { timeoutMs = options.timeoutMs, signal } = {}) {
+      const allowedMs = Math.max(1, Math.min(timeoutMs, options.timeoutMs));
+      const deadline = new AbortController();
+      const ended = new AbortController();
+      clock.sleep(allowedMs, ended.signal).then(
+        () => deadline.abort(),
+        () => {},
+      );
+      const sentAtMs = clock.monotonicMs();
+      try {
+        signal?.throwIfAborted();
+        const { data, response } = await openai.chat.completions
+          .create(
+            {
+              model: options.model,
+              messages: [...messages],
+              temperature: 0,
+              max_tokens: options.maxTokens ?? 500,
+              ...(options.jsonObject ? { response_format: { type: "json_object" as const } } : {}),
+            },
+            // The deadline covers the body too, which openai's own time-out does not.
+            {
+              timeout: Math.ceil(allowedMs) + 1_000,
+              signal: signal ? AbortSignal.any([signal, deadline.signal]) : deadline.signal,
+            },
+          )
+          .withResponse();
+        return readCompletion(data, tellingHeaders(response.headers), clock.monotonicMs() - sentAtMs, options.model);
+      } catch (error) {
+        if (signal?.aborted) throw stopReason(signal);
+        const timedOut = deadline.signal.aborted || error instanceof APIConnectionTimeoutError;
+        throw refusalOf(error, {
+          timedOutAfterMs: timedOut ? allowedMs : undefined,
+          ownDeadline: timeoutMs < options.timeoutMs,
+          secret: options.secret,
+          nowMs: clock.nowMs(),
+        });
+      } finally {
+        ended.abort();
+      }
+    },
+    close: () => pool.destroy(),
+  };
+}
+
+function readCompletion(
+  data: OpenAI.Chat.ChatCompletion,
+  headers: Record<string, string>,
+  latencyMs: number,
+  askedModel: string,
+): VisionAnswer {
+  const choice = data?.choices?.[0];
+  if (choice?.finish_reason === "content_filter") {
+    throw new Refusal(
+      sortRefusal(made(400, "content_filter", headers)),
+      "the provider's content filter cut the answer",
+      400,
+    );
+  }
+  return {
+    // A server that answers 200 with anything else has said nothing: the verdict's reader calls that unreadable.
+    text: choice?.message?.content ?? "",
+    model: data?.model || askedModel,
+    tokens: data?.usage ? { prompt: data.usage.prompt_tokens, completion: data.usage.completion_tokens } : null,
+    latencyMs,
+    simulated: headers["x-vigilane-simulated"] === "true" || data?.system_fingerprint === "simulated",
+    headers,
+  };
+}
+
+interface Circumstances {
+  timedOutAfterMs: number | undefined;
+  /** The task's deadline, not the client's own time-out, ended the call. */
+  ownDeadline: boolean;
+  secret: string;
+  nowMs: number;
+}
+
+function refusalOf(error: unknown, { timedOutAfterMs, ownDeadline, secret, nowMs }: Circumstances): VigilaneError {
+  if (error instanceof VigilaneError) return error;
+  if (timedOutAfterMs !== undefined) {
+    const sorted = sortRefusal(made(408, "timeout", {}));
+    const message = `no answer within ${Math.round(timedOutAfterMs)} ms`;
+    return ownDeadline
+      ? new Refusal({ ...sorted, blames: "nobody", coolMs: 0 }, `${message}, when the task's deadline ended the call`)
+      : new Refusal(sorted, message);
+  }
+  if (error instanceof APIError && error.status !== undefined) {
+    const answer: RefusedAnswer = {
+      status: error.status,
+      code: error.code,
+      type: error.type,
+      text: error.message,
+      headers: tellingHeaders(error.headers ?? new Headers()),
+      nowMs,
+    };
+    return new Refusal(
+      sortRefusal(answer),
+      `the provider answered ${withoutSecrets(error.message, secret)}`,
+      error.status,
+    );
+  }
+  const what = withoutSecrets(networkCause(error), secret);
+  if (error instanceof SyntaxError) {
+    return new Refusal(sortRefusal(made(502, "", {})), `the provider's answer was no JSON: ${what}`);
+  }
+  const unanswered: RefusedAnswer = { status: undefined, text: "", headers: {}, nowMs };
+  return new Refusal(sortRefusal(unanswered), `no answer from the provider: ${what}`);
+}
+
+const made = (status: number, code: string, headers: Record<string, string>): RefusedAnswer => ({
+  status,
+  code,
+  text: "",
+  headers,
+  nowMs: 0,
+});
+
+/** The innermost cause says what happened ("connect ECONNREFUSED …"); openai's own text is "Connection error.". */
+function networkCause(error: unknown): string {
+  let innermost: unknown = error;
+  for (let depth = 0; depth < 5 && innermost instanceof Error && innermost.cause instanceof Error; depth += 1) {
+    innermost = innermost.cause;
+  }
+  if (!(innermost instanceof Error)) return String(innermost);
+  const code = "code" in innermost && typeof innermost.code === "string" ? innermost.code : "";
+  return innermost.message.includes(code) ? innermost.message : `${code} ${innermost.message}`;
+}
+
+function stopReason(signal: AbortSignal): VigilaneError {
+  return signal.reason instanceof VigilaneError
+    ? signal.reason
+    : new VigilaneError("STOPPED", "the call was given up before its answer");
+}
+
+function tellingHeaders(headers: Headers): Record<string, string> {
+  const kept = [...headers].filter(([name]) =>
+    /^(retry-after|x-ratelimit-|x-request-id$|x-vigilane-|request-id$)/.test(name),
+  );
+  return Object.fromEntries(kept);
+}
