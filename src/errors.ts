@@ -148,6 +148,14 @@ export const ERRORS = {
     blames: "nobody",
     remedy: "The task is unknown or was forgotten; records live as long as the topic's retention.",
   },
+  // asking the gateway
+  NOT_FOUND: { retry: "never", blames: "nobody", remedy: "docs/socket.md names every path there is." },
+  REQUEST_UNREADABLE: { retry: "never", blames: "nobody", remedy: "docs/socket.md says what each request must hold." },
+  OPERATION_OFF: {
+    retry: "never",
+    blames: "nobody",
+    remedy: "Tasks change only through the waiting room; of the board's operations only the retry of a failed job is on.",
+  },
   // plumbing
   STOPPED: { retry: "later", blames: "nobody", remedy: "Start it again." },
   TIMED_OUT: { retry: "later", blames: "machine", remedy: "See the log for what was slow." },

@@ -121,7 +121,11 @@ export const Snapshot = z.object({
   keyGroups: z.array(KeyGroupEvent),
   totals: Totals.nullable(),
   health: Health,
-  /** The newest outcomes, newest first; at most 100. */
+  /** The newest outcomes, newest first; at most 200. `shownAtMs`: when it was appended for showing. */
   outcomes: z.array(OutcomeEvent),
+  /** True: verdicts come from the simulated provider, and whoever shows them must say so. */
+  simulated: z.boolean(),
+  /** Whether the asker may change anything (retry a failed task). */
+  permitted: z.boolean(),
 });
 export type Snapshot = z.infer<typeof Snapshot>;
