@@ -1,0 +1,92 @@
+/** Reads a chat request as a provider would: what it cannot use is refused with the reason. Images are really decoded. */
+import type { IncomingMessage } from "node:http";
+import sharp from "sharp";
+import { z } from "zod";
+import type { Asked } from "./answers.ts";
+
+/** As DashScope's limit for requests with inline images. */
+const MAX_BODY_BYTES = 10_000_000;
+const MAX_IMAGES = 16;
+
+export class RequestFault extends Error {
+  readonly status: number;
+  constructor(message: string, status = 400) {
+    super(message);
+    this.status = status;
+  }
+}
+
+const Part = z.union([
+  z.looseObject({ type: z.literal("text"), text: z.string() }),
+  z.looseObject({ type: z.literal("image_url"), image_url: z.looseObject({ url: z.string() }) }),
+]);
+const ChatRequest = z.looseObject({
+  model: z.string().min(1),
+  messages: z
+    .array(
+      z.looseObject({ role: z.enum(["system", "user", "assistant"]), content: z.union([z.string(), z.array(Part)]) }),
+    )
+    .min(1),
+  stream: z.boolean().nullish(),
+  response_format: z.looseObject({ type: z.string() }).nullish(),
+});
+
+/** Throws RequestFault. */
+export async function readChatRequest(request: IncomingMessage): Promise<Asked> {
+  const parsed = ChatRequest.safeParse(parseJson(await readBody(request)));
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw new RequestFault(`Bad request: ${issue?.path.join(".") || "body"}: ${issue?.message ?? "unreadable"}`);
+  }
+  const { messages, stream, response_format } = parsed.data;
+  if (stream) throw new RequestFault("This provider does not stream.");
+  const parts = messages.flatMap(({ content }) =>
+    typeof content === "string" ? [{ type: "text" as const, text: content }] : content,
+  );
+  const text = parts.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n");
+  if (response_format?.type === "json_object" && !/json/i.test(text)) {
+    throw new RequestFault(
+      "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
+    );
+  }
+  const urls = parts.flatMap((part) => (part.type === "image_url" ? [part.image_url.url] : []));
+  if (urls.length > MAX_IMAGES) throw new RequestFault(`More than ${MAX_IMAGES} images.`);
+  return { text, images: await Promise.all(urls.map(decodeImage)) };
+}
+
+async function readBody(request: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MAX_BODY_BYTES)
+      throw new RequestFault("Exceeded limit on max bytes of the request body: 10000000.", 413);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString("utf8"));
+  } catch {
+    throw new RequestFault("The request body is no JSON.");
+  }
+}
+
+const DATA_URL = /^data:image\/(jpeg|jpg|png|webp);base64,/;
+
+/** Size of an image that decodes to its last row; a reference to anywhere else is never fetched. */
+async function decodeImage(url: string): Promise<{ width: number; height: number }> {
+  const prefix = DATA_URL.exec(url.slice(0, 64))?.[0];
+  if (prefix === undefined) throw new RequestFault("The image must be a data: URL of a JPEG, PNG or WebP in base64.");
+  try {
+    const image = sharp(Buffer.from(url.slice(prefix.length), "base64"), { failOn: "truncated" });
+    const { width, height } = await image.metadata();
+    // Every byte is decoded, but only to a thumbnail: a JPEG then costs a fraction of its full size.
+    await image.resize(32, 32, { fit: "fill" }).raw().toBuffer();
+    return { width, height };
+  } catch {
+    throw new RequestFault("The image format is illegal and cannot be opened.");
+  }
+}
