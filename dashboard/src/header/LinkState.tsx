@@ -1,0 +1,16 @@
+import type { Link } from "../live/state.ts";
+import { usePage } from "../live/store.ts";
+import styles from "./LinkState.module.css";
+
+const WORDS: Record<Link, string> = { connecting: "Connecting", live: "Live", lost: "Connection lost" };
+
+/** Whether what the page shows is live. */
+export function LinkState() {
+  const link = usePage((page) => page.link);
+  return (
+    <span className={`${styles.state} ${styles[link]}`} role="status">
+      <span className={styles.dot} aria-hidden="true" />
+      {WORDS[link]}
+    </span>
+  );
+}

@@ -1,0 +1,61 @@
+/** Figures and times for people. */
+const clock = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  timeZoneName: "short",
+});
+const full = new Intl.DateTimeFormat("en-GB", { dateStyle: "full", timeStyle: "long" });
+const whole = new Intl.NumberFormat("en-GB");
+
+/** "14:03:22 UTC" */
+export const clockTime = (ms: number) => clock.format(ms);
+export const fullTime = (ms: number) => full.format(ms);
+export const count = (n: number) => whole.format(n);
+
+/** "now", "12 s", "3 min", "2 h", "4 d" */
+export function age(ms: number): string {
+  const s = Math.max(0, ms) / 1000;
+  if (s < 1.5) return "now";
+  if (s < 60) return `${Math.round(s)} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  if (s < 86_400) return `${Math.floor(s / 3600)} h`;
+  return `${Math.floor(s / 86_400)} d`;
+}
+
+/** "now", "12 s ago" */
+export const ago = (ms: number) => (age(ms) === "now" ? "now" : `${age(ms)} ago`);
+
+/** "850 ms", "1.42 s", "12.4 s" */
+export function duration(ms: number | null): string {
+  if (ms === null) return "–";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+}
+
+/** "1 s", "2.4 s", "5 min" */
+export function interval(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${Number((ms / 1000).toFixed(1))} s`;
+  return `${Number((ms / 60_000).toFixed(1))} min`;
+}
+
+export const percent = (share: number | null) =>
+  share === null ? "–" : `${share > 0.995 && share < 1 ? "99.9" : Math.round(share * 100)}%`;
+
+export const rate = (perSecond: number) => perSecond.toFixed(perSecond < 10 ? 1 : 0);
+
+/** "3 persons, 1 car" */
+export function tally(classes: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const name of classes) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return [...counts].map(([name, n]) => `${n} ${n === 1 ? name : plural(name)}`).join(", ");
+}
+
+const plural = (name: string) => (/(s|x|ch|sh)$/.test(name) ? `${name}es` : `${name}s`);
+
+/** "SHOUTING_CODE" to "Shouting code" */
+export const codeInWords = (code: string) => {
+  const words = code.replaceAll("_", " ").toLowerCase();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+};
