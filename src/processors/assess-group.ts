@@ -1,0 +1,254 @@
+/**
+ * What a job does: spend the lease, ask the vision LLM, read its verdict, end the task. Every ending is one step in the
+ * store; what cannot be ended here goes back to the waiting room, never to sleep in the worker.
+ */
+import type { Context } from "../context.ts";
+import { errorCode, explain, VigilaneError } from "../errors.ts";
+import type { ImageStore } from "../images/image-store.ts";
+import type { AssessmentTask } from "../messages.ts";
+import type { AssessmentJob, JobReturn } from "../queues/assessment-queue.ts";
+import type { CallFeedback, Ending, Quota, SpendAnswer } from "../queues/quota.ts";
+import type { WaitingRoom } from "../queues/waiting-room.ts";
+import { askAgain, buildPrompt } from "./prompt.ts";
+import { Refusal } from "./refusal.ts";
+import { parseVerdict } from "./verdict.ts";
+import type { VisionAnswer, VisionClient } from "./vision-client.ts";
+
+export interface AssessParts {
+  quota: Quota;
+  room: WaitingRoom;
+  images: ImageStore;
+  /** The client that calls with this key; undefined: this worker does not hold it. */
+  clientOf: (keyGroup: string, keyId: string) => VisionClient | undefined;
+  /** Is this group's verdict simulated whatever the answer says? */
+  isSimulated: (keyGroup: string) => boolean;
+  /** BullMQ's own workers of this group rest so long. */
+  cool: (keyGroup: string, ms: number) => Promise<void>;
+  /** This process, unlike any other that ever ran. */
+  worker: string;
+  callTimeoutMs: number;
+  /** Calls a task may cost. */
+  maxAttempts: number;
+}
+
+/** A job as far as it matters here. */
+export interface JobView {
+  data: AssessmentJob;
+  /** BullMQ gave it out again because its worker was gone. */
+  stalled: boolean;
+  log: (line: string) => void;
+  /** Aborts when the worker stops. */
+  signal: AbortSignal;
+}
+
+type Lease = NonNullable<AssessmentJob["lease"]> & { taskId: string };
+type Granted = Extract<SpendAnswer, { kind: "granted" }>;
+
+/** Resolves with what people see as the job's return value; rejects only when the task ended as failed. */
+export async function assessGroup(job: JobView, parts: AssessParts, context: Context): Promise<JobReturn> {
+  const { task } = job.data;
+  if (!job.data.lease) return await throughTheWaitingRoom(task, job, parts);
+  const lease: Lease = { ...job.data.lease, taskId: task.taskId };
+
+  const picture = await loadPicture(task, parts.images);
+  if (picture instanceof VigilaneError) return await fail(lease, picture, null, job, parts);
+
+  const spent = await parts.quota.spend(lease, parts.worker, parts.callTimeoutMs, job.stalled);
+  if (spent.kind !== "granted") return notCalled(spent, job);
+  job.log(
+    `lease of ${lease.keyGroup} spent with key ${spent.keyId}, call ${spent.attempts}, ${Math.round(spent.timeoutMs)} ms allowed`,
+  );
+
+  const client = parts.clientOf(lease.keyGroup, spent.keyId);
+  if (!client)
+    return await goBack(
+      lease,
+      feedback(lease, spent, { called: false, ok: false, latencyMs: 0 }),
+      `this worker does not hold key ${spent.keyId}`,
+      job,
+      parts,
+    );
+  const askedMs = context.clock.monotonicMs();
+  try {
+    const answer = await client.assess(
+      { messages: messagesFor(task, picture, spent) },
+      { timeoutMs: spent.timeoutMs, signal: job.signal },
+    );
+    return await judge(task, answer, lease, spent, job, parts);
+  } catch (error) {
+    if (!(error instanceof VigilaneError)) throw error;
+    return await refused(error, lease, spent, context.clock.monotonicMs() - askedMs, job, parts);
+  }
+}
+
+/** A job without a lease (put there by hand): the one door is the waiting room. */
+async function throughTheWaitingRoom(task: AssessmentTask, job: JobView, { room }: AssessParts): Promise<JobReturn> {
+  const { admissions } = await room.admit([{ task, messageId: task.requestId, order: "" }]);
+  job.log(`no lease: sent through the waiting room (${admissions[0]})`);
+  return { outcome: "sent to the waiting room", admission: admissions[0] };
+}
+
+async function loadPicture(task: AssessmentTask, images: ImageStore): Promise<string | VigilaneError> {
+  if (!task.imageUrl) return new VigilaneError("IMAGE_MISSING", "the detection brought no image of this group");
+  try {
+    const bytes = await images.get(task.imageUrl);
+    const type = bytes[0] === 0x89 ? "png" : "jpeg";
+    return `data:image/${type};base64,${bytes.toString("base64")}`;
+  } catch (error) {
+    if (error instanceof VigilaneError && error.retry === "never") return error;
+    throw error;
+  }
+}
+
+function notCalled(spent: Exclude<SpendAnswer, Granted>, job: JobView): JobReturn {
+  const became = spent.kind === "back" ? `, now ${spent.became}` : "";
+  job.log(`not called: ${spent.why}${became}`);
+  return { outcome: spent.kind === "back" ? "sent back to the waiting room" : "nothing to do", why: spent.why };
+}
+
+function messagesFor(task: AssessmentTask, imageDataUrl: string, { unreadable }: Granted) {
+  const messages = buildPrompt(task, { imageDataUrl });
+  return unreadable ? askAgain(messages, unreadable.text, unreadable.why) : messages;
+}
+
+async function judge(
+  task: AssessmentTask,
+  answer: VisionAnswer,
+  lease: Lease,
+  spent: Granted,
+  job: JobView,
+  parts: AssessParts,
+): Promise<JobReturn> {
+  const simulated = answer.simulated || parts.isSimulated(lease.keyGroup);
+  const meta = {
+    llmLatencyMs: answer.latencyMs,
+    model: answer.model,
+    simulated,
+    tokens: answer.tokens,
+    answeredAfterMs: answer.latencyMs,
+  };
+  const learned = feedback(lease, spent, { called: true, ok: true, latencyMs: answer.latencyMs });
+  const reading = parseVerdict(answer.text, task);
+  if (reading.kind === "unreadable") {
+    job.log(`the answer could not be read: ${reading.why}`);
+    if (spent.unreadable || spent.attempts >= parts.maxAttempts) {
+      const error = new VigilaneError("VERDICT_UNREADABLE", `the model's answer could not be read: ${reading.why}`);
+      return await fail(lease, error, learned, job, parts, meta);
+    }
+    const ending: Ending = {
+      kind: "back",
+      unreadable: { text: answer.text.slice(0, 1_000), why: reading.why.slice(0, 200) },
+      avoidMs: 0,
+    };
+    const settled = await parts.quota.settle(lease, ending, learned);
+    return { outcome: "sent back to be asked again", why: reading.why, now: settled.word };
+  }
+  const settled = await parts.quota.settle(lease, { kind: "assessed", verdict: reading.assessment, meta }, learned);
+  job.log(`${settled.word} in ${Math.round(answer.latencyMs)} ms by ${answer.model}${simulated ? " (simulated)" : ""}`);
+  return {
+    outcome: settled.word,
+    ...(simulated && { simulated }),
+    verdict: reading.assessment,
+    model: answer.model,
+    latencyMs: Math.round(answer.latencyMs),
+  };
+}
+
+/** The provider refused, failed or did not answer; or this worker stops. */
+async function refused(
+  error: VigilaneError,
+  lease: Lease,
+  spent: Granted,
+  tookMs: number,
+  job: JobView,
+  parts: AssessParts,
+): Promise<JobReturn> {
+  if (!(error instanceof Refusal)) return await goBack(lease, null, explain(error), job, parts);
+  const { code, cause, coolMs, blames } = error.sorted;
+  job.log(`refused (${cause}, ${code}): ${error.message}`);
+  // A time-out that the task's own deadline caused blames nobody.
+  const ownDeadline = cause === "timeout" && spent.boundByDeadline;
+  const learned = feedback(lease, spent, {
+    called: true,
+    ok: false,
+    latencyMs: tookMs,
+    code,
+    rateRefusal: code === "RATE_LIMITED",
+    coolMs: !ownDeadline && (blames === "group" || blames === "nobody") ? coolMs : 0,
+    keyOffMs: blames === "key" ? coolMs : 0,
+  });
+  if ((learned.coolMs ?? 0) > 0) parts.cool(lease.keyGroup, learned.coolMs ?? 0).catch(() => {});
+  if (ownDeadline) return await end("expired", lease, error, learned, job, parts);
+  if (error.retry === "never") return await fail(lease, error, learned, job, parts);
+  if (spent.attempts >= parts.maxAttempts) {
+    return await fail(
+      lease,
+      new VigilaneError(
+        "ATTEMPTS_EXHAUSTED",
+        `call ${spent.attempts} of at most ${parts.maxAttempts} failed: ${error.message}`,
+      ),
+      learned,
+      job,
+      parts,
+    );
+  }
+  return await goBack(lease, learned, error.message, job, parts);
+}
+
+/** For so long another group is preferred, where there is one. */
+const AVOID_MS = 1_000;
+
+async function goBack(
+  lease: Lease,
+  learned: CallFeedback | null,
+  why: string,
+  job: JobView,
+  parts: AssessParts,
+): Promise<JobReturn> {
+  const settled = await parts.quota.settle(lease, { kind: "back", avoidMs: AVOID_MS }, learned);
+  job.log(`back to the waiting room: ${settled.word}`);
+  return { outcome: "sent back to the waiting room", why, now: settled.word };
+}
+
+async function fail(
+  lease: Lease,
+  error: VigilaneError,
+  learned: CallFeedback | null,
+  job: JobView,
+  parts: AssessParts,
+  meta?: object,
+): Promise<JobReturn> {
+  return await end("failed", lease, error, learned, job, parts, meta);
+}
+
+async function end(
+  kind: "failed" | "expired",
+  lease: Lease,
+  error: VigilaneError,
+  learned: CallFeedback | null,
+  job: JobView,
+  parts: AssessParts,
+  meta?: object,
+): Promise<JobReturn> {
+  const none = {
+    llmLatencyMs: learned?.latencyMs ?? 0,
+    model: "",
+    simulated: parts.isSimulated(lease.keyGroup),
+    tokens: null,
+    answeredAfterMs: learned ? learned.latencyMs : null,
+  };
+  const settled = await parts.quota.settle(
+    lease,
+    { kind, error: { code: errorCode(error) ?? "ATTEMPTS_EXHAUSTED", message: error.message }, meta: meta ?? none },
+    learned,
+  );
+  job.log(`${kind}: ${explain(error)} (${settled.word})`);
+  if (settled.kind === "done" && kind === "failed") throw error;
+  return { outcome: settled.word, why: error.message };
+}
+
+const feedback = (lease: Lease, spent: Granted, seen: Omit<CallFeedback, "keyGroup" | "keyId">): CallFeedback => ({
+  keyGroup: lease.keyGroup,
+  keyId: spent.keyId,
+  ...seen,
+});

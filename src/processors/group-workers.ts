@@ -1,0 +1,139 @@
+/**
+ * The BullMQ workers of the key groups that this process serves: a group's worker starts with its first job and rests
+ * after a minute without, so that a thousand idle groups cost next to nothing.
+ */
+import { type Job, UnrecoverableError, Worker } from "bullmq";
+import type { Redis } from "ioredis";
+import type { Context } from "../context.ts";
+import { explain, VigilaneError } from "../errors.ts";
+import { type Acquired, loop, type Service, service } from "../lifecycle.ts";
+import { assessmentQueueName, KEYS } from "../names.ts";
+import { AssessmentJob, type JobReturn, workerOptions } from "../queues/assessment-queue.ts";
+import type { KeyGroup } from "../queues/key-groups.ts";
+import type { JobView } from "./assess-group.ts";
+
+export interface GroupWorkersParts {
+  groups: readonly KeyGroup[];
+  /** For commands; the workers' blocking reads get connections of their own. */
+  redis: Redis;
+  /** Resolves with each group id announced on `wakeWorker`. */
+  onWake: (listener: (keyGroup: string) => void) => () => void;
+  assess: (job: JobView) => Promise<JobReturn>;
+  /** Calls under way may go on so long after a stop was asked for; then they are given up and their tasks go back. */
+  graceMs: number;
+}
+
+const REST_AFTER_MS = 60_000;
+/** A lost signal costs no more than this. */
+const TICK_MS = 1_000;
+
+interface Running {
+  worker: Worker;
+  lastJobMs: number;
+  atWork: number;
+}
+
+export function createGroupWorkers(
+  parts: GroupWorkersParts,
+  context: Context,
+): Service & { running(): number; inFlight(): number } {
+  const { clock, log } = context;
+  const groups = new Map(parts.groups.map((group) => [group.id, group]));
+  const running = new Map<string, Running>();
+  const giveUp = new AbortController();
+
+  function wake(id: string) {
+    const group = groups.get(id);
+    const known = running.get(id);
+    if (known) known.lastJobMs = clock.monotonicMs();
+    if (!group || known) return;
+    const entry: Running = { worker: startWorker(group), lastJobMs: clock.monotonicMs(), atWork: 0 };
+    running.set(id, entry);
+    log.debug({ keyGroup: id }, "worker started");
+  }
+
+  function startWorker(group: KeyGroup): Worker {
+    const worker = new Worker(
+      assessmentQueueName(group.id),
+      (job: Job) => process(group.id, job),
+      workerOptions(group, parts.redis),
+    );
+    worker.on("error", (error) => log.debug({ err: error, keyGroup: group.id }, "worker"));
+    return worker;
+  }
+
+  async function process(id: string, job: Job): Promise<JobReturn> {
+    const entry = running.get(id);
+    if (entry) {
+      entry.lastJobMs = clock.monotonicMs();
+      entry.atWork += 1;
+    }
+    try {
+      const data = AssessmentJob.safeParse(job.data);
+      if (!data.success)
+        throw new UnrecoverableError(`the job's data are no assessment job: ${data.error.issues[0]?.message}`);
+      const lines: string[] = [];
+      try {
+        return await parts.assess({
+          data: data.data,
+          stalled: job.stalledCounter > 0,
+          log: (line) => lines.push(line),
+          signal: giveUp.signal,
+        });
+      } finally {
+        // One command for all lines; the job's end does not wait for it.
+        if (lines.length > 0) job.log(lines.join("\n")).catch(() => {});
+      }
+    } catch (error) {
+      // Failed for good: the outcome is fixed already, BullMQ only keeps the job for people.
+      if (error instanceof VigilaneError) throw new UnrecoverableError(explain(error));
+      throw error;
+    } finally {
+      if (entry) entry.atWork -= 1;
+    }
+  }
+
+  async function restIdle() {
+    const idleSince = clock.monotonicMs() - REST_AFTER_MS;
+    for (const [id, entry] of running) {
+      if (entry.atWork > 0 || entry.lastJobMs > idleSince) continue;
+      running.delete(id);
+      await entry.worker.close();
+      log.debug({ keyGroup: id }, "worker rests");
+    }
+  }
+
+  const base = service("group workers", context, async (acquired: Acquired, signal) => {
+    acquired.add(parts.onWake(wake), "wake signal", (off) => off());
+    acquired.add(running, "workers", closeAll);
+    const [seconds] = await parts.redis.time();
+    for (const id of await parts.redis.zrangebyscore("{vl}:active", Number(seconds) * 1000 - REST_AFTER_MS, "+inf"))
+      wake(id);
+    const ticking = loop(context, signal, "worker tick", async () => {
+      await clock.sleep(TICK_MS, signal);
+      const [now] = await parts.redis.time();
+      for (const id of await parts.redis.zrangebyscore("{vl}:active", Number(now) * 1000 - 2 * TICK_MS, "+inf"))
+        wake(id);
+      await restIdle();
+    });
+    acquired.add(ticking, "tick", (done) => done);
+  });
+
+  async function closeAll() {
+    const grace = new AbortController();
+    clock.sleep(parts.graceMs, grace.signal).then(
+      () => giveUp.abort(new VigilaneError("STOPPED", "the worker stops")),
+      () => {},
+    );
+    await Promise.all([...running.values()].map(({ worker }) => worker.close()));
+    grace.abort();
+    running.clear();
+  }
+
+  return Object.assign(base, {
+    running: () => running.size,
+    inFlight: () => [...running.values()].reduce((sum, { atWork }) => sum + atWork, 0),
+  });
+}
+
+export const WAKE_CHANNEL = KEYS.wakeWorker;

@@ -1,0 +1,215 @@
+/**
+ * The keys' file: key groups, each one quota domain, with its windows and keys. Secrets stay in this process: what goes
+ * into the store (`registration`) has none.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { LineCounter, parseDocument } from "yaml";
+import { z } from "zod";
+import type { Settings } from "../config.ts";
+import { VigilaneError } from "../errors.ts";
+import { KEY_GROUP_ID } from "../names.ts";
+
+/** Limits of one account and model, all sliding windows. At least one of the request windows is needed. */
+const Windows = z.strictObject({
+  requestsPerSecond: z.number().int().min(1).max(10_000).optional(),
+  requestsPerMinute: z.number().int().min(1).max(600_000).optional(),
+  requestsPerDay: z.number().int().min(1).max(1_000_000).optional(),
+  /** Calls in flight at once. */
+  maxConcurrent: z.number().int().min(1).max(10_000).optional(),
+});
+
+const WINDOW_MS = { requestsPerSecond: 1_000, requestsPerMinute: 60_000, requestsPerDay: 86_400_000 } as const;
+type WindowName = keyof typeof WINDOW_MS;
+
+const Key = z.strictObject({
+  id: z.string().regex(/^[A-Za-z0-9._-]{1,60}$/),
+  /** The key itself, or `${NAME}` to take it from the environment. */
+  secret: z.string().min(1),
+  enabled: z.boolean().default(true),
+});
+
+const KeyGroupEntry = z.strictObject({
+  id: z.string().regex(KEY_GROUP_ID, "must be 1 to 40 of a-z, 0-9 and dash"),
+  provider: z.string().default("custom"),
+  baseUrl: z.url({ protocol: /^https?$/ }),
+  model: z.string().min(1),
+  /** Groups of one account share their windows. Default: the group's id. */
+  account: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,80}$/)
+    .optional(),
+  windows: Windows.refine(
+    (w) => w.requestsPerSecond || w.requestsPerMinute || w.requestsPerDay,
+    "needs at least one of requestsPerSecond, requestsPerMinute, requestsPerDay",
+  ),
+  keys: z.array(Key).min(1),
+});
+const KeysFile = z.strictObject({ keyGroups: z.array(KeyGroupEntry).min(1) });
+
+export interface QuotaWindow {
+  name: string;
+  limit: number;
+  windowMs: number;
+}
+
+export interface ApiKey {
+  id: string;
+  secret: string;
+}
+
+export interface KeyGroup {
+  id: string;
+  provider: string;
+  baseUrl: string;
+  model: string;
+  account: string;
+  windows: QuotaWindow[];
+  /** Most calls in flight; 0: no limit of its own. */
+  maxConcurrent: number;
+  keys: ApiKey[];
+  /** True: its verdicts are simulated. */
+  simulated: boolean;
+}
+
+/** Calls a day over all real keys while the setting callsPerDay says nothing. */
+export const DEFAULT_CALLS_PER_DAY = 200;
+
+/** The file of key groups that these settings mean, or undefined: the simulated provider. */
+export function keysFile(settings: Pick<Settings, "keys">): string | undefined {
+  if (settings.keys) return settings.keys;
+  return existsSync("config/keys.yaml") ? "config/keys.yaml" : undefined;
+}
+
+/** Reads, checks and completes the key groups. Every fault is reported at once with its line; none shows a secret. */
+export function loadKeyGroups(settings: Settings, env: NodeJS.ProcessEnv = process.env): KeyGroup[] {
+  const path = keysFile(settings);
+  if (!path) return simulatedKeyGroups(settings);
+  const faults: string[] = [];
+  const entries = readEntries(path, faults);
+  const groups = entries.map((entry, i) => complete(entry, i, path, env, faults));
+  for (const [i, group] of groups.entries()) {
+    if (groups.findIndex((other) => other.id === group.id) !== i)
+      faults.push(`${path}: two key groups have the id ${group.id}`);
+  }
+  if (faults.length > 0)
+    throw new VigilaneError("SETTINGS_INVALID", `the keys' file is wrong:\n  - ${faults.join("\n  - ")}`);
+  const cap = settings.callsPerDay ?? DEFAULT_CALLS_PER_DAY;
+  if (cap > 0)
+    for (const group of groups)
+      group.windows.push({ name: "@callsPerDay", limit: cap, windowMs: WINDOW_MS.requestsPerDay });
+  return groups;
+}
+
+/** Ten accounts of 5 calls a second and 300 a minute at the simulated provider. */
+export function simulatedKeyGroups(settings: Pick<Settings, "simulatorUrl">): KeyGroup[] {
+  return Array.from({ length: 10 }, (_, i) => {
+    const n = String(i + 1).padStart(2, "0");
+    return {
+      id: `simulated-${n}`,
+      provider: "simulated",
+      baseUrl: settings.simulatorUrl ?? "http://127.0.0.1:0/v1",
+      model: "simulated-vision",
+      account: `simulated-${n}`,
+      windows: [
+        { name: "requestsPerSecond", limit: 5, windowMs: 1_000 },
+        { name: "requestsPerMinute", limit: 300, windowMs: 60_000 },
+      ],
+      maxConcurrent: 0,
+      keys: [{ id: `key-${n}`, secret: `sim-key-${n}` }],
+      simulated: true,
+    };
+  });
+}
+
+/** Calls a second that all groups together may make for long: each account's narrowest window counted once. */
+export function sustainedCallsPerSecond(groups: readonly KeyGroup[]): number {
+  const accounts = new Map<string, number>();
+  let shared = Number.POSITIVE_INFINITY;
+  for (const group of groups) {
+    const own = group.windows.filter((w) => !w.name.startsWith("@"));
+    const rate = Math.min(...own.map((w) => (w.limit * 1000) / w.windowMs));
+    accounts.set(group.account, Math.max(accounts.get(group.account) ?? 0, rate));
+    for (const w of group.windows) if (w.name.startsWith("@")) shared = Math.min(shared, (w.limit * 1000) / w.windowMs);
+  }
+  const sum = [...accounts.values()].reduce((a, b) => a + b, 0);
+  return Math.min(sum, shared);
+}
+
+/** What the store keeps of a group: no secret. */
+export function registration(group: KeyGroup) {
+  return {
+    id: group.id,
+    account: group.account,
+    windows: group.windows.map((w) => `${w.name}:${w.limit}:${w.windowMs}`).join(";"),
+    maxConcurrent: String(group.maxConcurrent),
+    keys: group.keys.map((key) => key.id).join(","),
+    json: JSON.stringify({
+      provider: group.provider,
+      model: group.model,
+      simulated: group.simulated,
+      windows: group.windows,
+    }),
+  };
+}
+
+function readEntries(path: string, faults: string[]): z.infer<typeof KeyGroupEntry>[] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new VigilaneError(
+      "SETTINGS_INVALID",
+      `keys' file ${path}: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  for (const error of document.errors)
+    faults.push(`${path}:${error.linePos?.[0].line ?? "?"}: ${error.message.split("\n")[0]}`);
+  if (faults.length > 0) return [];
+  const parsed = KeysFile.safeParse(document.toJS());
+  if (parsed.success) return parsed.data.keyGroups;
+  for (const issue of parsed.error.issues) {
+    const node = document.getIn(issue.path as (string | number)[], true) as
+      | { range?: [number, number, number] }
+      | undefined;
+    const place = node?.range ? lines.linePos(node.range[0]) : { line: 1, col: 1 };
+    faults.push(`${path}:${place.line}:${place.col}: ${issue.path.join(".") || "file"}: ${issue.message}`);
+  }
+  return [];
+}
+
+function complete(
+  entry: z.infer<typeof KeyGroupEntry>,
+  index: number,
+  path: string,
+  env: NodeJS.ProcessEnv,
+  faults: string[],
+): KeyGroup {
+  const { maxConcurrent, ...limits } = entry.windows;
+  const windows = (Object.keys(WINDOW_MS) as WindowName[]).flatMap((name) => {
+    const limit = limits[name];
+    return limit ? [{ name, limit, windowMs: WINDOW_MS[name] }] : [];
+  });
+  const keys = entry.keys
+    .filter((key) => key.enabled)
+    .map((key) => {
+      const reference = /^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$/.exec(key.secret)?.[1];
+      if (!reference) return { id: key.id, secret: key.secret };
+      const secret = env[reference];
+      if (!secret) faults.push(`${path}: keyGroups.${index}, key ${key.id}: the environment has no ${reference}`);
+      return { id: key.id, secret: secret ?? "" };
+    });
+  if (keys.length === 0) faults.push(`${path}: keyGroups.${index} (${entry.id}): every key is disabled`);
+  return {
+    id: entry.id,
+    provider: entry.provider,
+    baseUrl: entry.baseUrl,
+    model: entry.model,
+    account: entry.account ?? entry.id,
+    windows,
+    maxConcurrent: maxConcurrent ?? 0,
+    keys,
+    simulated: entry.provider === "simulated",
+  };
+}

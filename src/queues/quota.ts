@@ -1,0 +1,339 @@
+/**
+ * Leases: permission to make one call now with one key, reserved in every quota window of its key group. A lease is taken
+ * together with the best waiting task, in one Lua call; it lapses unless it is spent at the start of the call. Windows are
+ * sliding logs on the store's clock, widened by a guard against jitter, and hold across all processes.
+ */
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import type { ErrorCode } from "../errors.ts";
+import type { KeyGroupEvent } from "../events.ts";
+import { KEYS } from "../names.ts";
+import { StoreScript } from "../store.ts";
+import { type KeyGroup, registration } from "./key-groups.ts";
+
+const PREFIX = "{vl}:";
+const prelude = new URL("./prelude.lua", import.meta.url);
+const script = (file: string) => new StoreScript(new URL(file, import.meta.url), prelude);
+const registerScript = script("./register.lua");
+const takeScript = script("./take.lua");
+const markQueuedScript = script("./mark-queued.lua");
+const spendScript = script("./spend.lua");
+const settleScript = script("./settle.lua");
+
+/** A task with its lease, on its way into the key group's queue. */
+export interface Taken {
+  taskId: string;
+  /** Counts the takings of a task; a job of an older epoch is a no-op. */
+  epoch: number;
+  keyGroup: string;
+  keyId: string;
+  /** Calls begun before this one. */
+  attempts: number;
+  /** Until the deadline; null: never ends. */
+  remainingMs: number | null;
+  cameraId: string;
+  /** AssessmentTask as JSON text. */
+  task: string;
+}
+
+export interface TakeAnswer {
+  taken: Taken[];
+  /** Ask again after so long; null: nothing waits, wait for the signal `wake`. */
+  waitMs: number | null;
+}
+
+/** granted: call now, within timeoutMs. back: the task went back by itself, do nothing. stale: not this job's task any more, do nothing. */
+export type SpendAnswer =
+  | {
+      kind: "granted";
+      /** The call's own limit or what is left until the deadline, whichever is shorter. */
+      timeoutMs: number;
+      /** The deadline, not the call's own limit, bounds it: a time-out blames nobody. */
+      boundByDeadline: boolean;
+      attempts: number;
+      keyId: string;
+      /** The answer before this call could not be read. */
+      unreadable: UnreadableAnswer | null;
+    }
+  | { kind: "back"; why: string; became: string }
+  | { kind: "stale"; why: string };
+
+/** What a key group learns from one call. */
+export interface CallFeedback {
+  keyGroup: string;
+  keyId: string;
+  /** The request may have reached the provider. */
+  called: boolean;
+  ok: boolean;
+  latencyMs: number;
+  code?: ErrorCode;
+  /** Refused for its rate: widens the guard. */
+  rateRefusal?: boolean;
+  /** The whole group rests so long. */
+  coolMs?: number;
+  /** This key alone is left out so long. */
+  keyOffMs?: number;
+}
+
+/** What became of a call's task. */
+export type Ending =
+  | { kind: "assessed"; verdict: object; meta: object }
+  | { kind: "failed" | "expired"; error: { code: string; message: string }; meta: object }
+  /** Tried again through the waiting room, for `avoidMs` not by this group where there is another. */
+  | { kind: "back"; unreadable?: UnreadableAnswer; avoidMs: number };
+
+/** Kept with the task, so that the next call can show the model what was wrong. */
+export interface UnreadableAnswer {
+  text: string;
+  why: string;
+}
+
+export type Settled = { kind: "done" | "back" | "stale"; word: string };
+
+export interface Quota {
+  /** Makes these groups the known ones. Windows' logs outlive a group, by account. */
+  register(
+    groups: readonly KeyGroup[],
+    lives: { recordMs: number; failedRecordMs: number; imageMs: number },
+  ): Promise<void>;
+  /** A living worker holds these keys for the next `forMs`: without it a group gets no lease. */
+  hold(keys: readonly { keyGroup: string; keyId: string }[], forMs: number): Promise<void>;
+  /** Best tasks and leases, at most `most`. */
+  take(most: number): Promise<TakeAnswer>;
+  /** Their jobs are in their queues. */
+  markQueued(taken: readonly Taken[]): Promise<void>;
+  /** Spends the lease now, and once or twice again when the answer took longer than the guard allows. */
+  spend(
+    lease: { taskId: string; epoch: number },
+    worker: string,
+    callTimeoutMs: number,
+    stalled: boolean,
+  ): Promise<SpendAnswer>;
+  /** Ends a call: key group and task in one step. */
+  settle(lease: { taskId: string; epoch: number }, ending: Ending, feedback: CallFeedback | null): Promise<Settled>;
+  /** Every key group as people see it. */
+  snapshot(): Promise<KeyGroupEvent[]>;
+}
+
+/** An unspent lease lapses after so long: more than any queue and event loop needs, less than a person notices. */
+const LEASE_MS = 1_000;
+
+export function createQuota(redis: Redis, monotonicMs: () => number): Quota {
+  const spendOnce = async (
+    lease: { taskId: string; epoch: number },
+    worker: string,
+    callTimeoutMs: number,
+    again: boolean,
+    stalled: boolean,
+  ) => {
+    const args = [lease.taskId, lease.epoch, worker, callTimeoutMs, again ? 1 : 0, stalled ? 1 : 0];
+    return z.array(z.string()).parse(await spendScript.run(redis, [PREFIX], args));
+  };
+
+  return {
+    async register(groups, lives) {
+      await registerScript.run(
+        redis,
+        [PREFIX],
+        [JSON.stringify(lives), ...groups.map((group) => JSON.stringify(registration(group)))],
+      );
+    },
+
+    async hold(keys, forMs) {
+      const [seconds, micros] = await redis.time();
+      const until = Number(seconds) * 1000 + Number(micros) / 1000 + forMs;
+      if (keys.length > 0)
+        await redis.hset(
+          `${PREFIX}held`,
+          Object.fromEntries(keys.map(({ keyGroup, keyId }) => [`${keyGroup}/${keyId}`, until])),
+        );
+    },
+
+    async take(most) {
+      const [wait, ...rest] = z
+        .array(z.union([z.string(), z.array(z.string())]))
+        .parse(await takeScript.run(redis, [PREFIX], [most, LEASE_MS]));
+      const waitMs = Number(wait);
+      return { taken: rest.filter((one) => Array.isArray(one)).map(readTaken), waitMs: waitMs < 0 ? null : waitMs };
+    },
+
+    async markQueued(taken) {
+      await markQueuedScript.run(
+        redis,
+        [PREFIX],
+        taken.flatMap(({ taskId, epoch }) => [taskId, epoch]),
+      );
+    },
+
+    async spend(lease, worker, callTimeoutMs, stalled) {
+      for (let round = 0; ; round++) {
+        const askedMs = monotonicMs();
+        const [kind, a = "", b = "", guard = "0", keyId = "", unreadable = "", bound = "0"] = await spendOnce(
+          lease,
+          worker,
+          callTimeoutMs,
+          round > 0,
+          stalled,
+        );
+        if (kind === "back") return { kind, why: a, became: b };
+        if (kind !== "granted") return { kind: "stale", why: a };
+        const late = monotonicMs() - askedMs > Math.max(Number(guard), 5);
+        if (late && round < 2) continue;
+        return {
+          kind,
+          timeoutMs: Number(a),
+          boundByDeadline: bound === "1",
+          attempts: Number(b),
+          keyId,
+          unreadable: unreadable ? Unreadable.parse(JSON.parse(unreadable)) : null,
+        };
+      }
+    },
+
+    async settle(lease, ending, feedback) {
+      const learned = feedback
+        ? JSON.stringify({
+            group: feedback.keyGroup,
+            key: feedback.keyId,
+            called: feedback.called,
+            ok: feedback.ok,
+            latencyMs: Math.round(feedback.latencyMs),
+            ...(feedback.code && { code: feedback.code }),
+            rate: feedback.rateRefusal ?? false,
+            coolMs: feedback.coolMs ?? 0,
+            offMs: feedback.keyOffMs ?? 0,
+          })
+        : "";
+      const args = [
+        lease.taskId,
+        lease.epoch,
+        ending.kind,
+        ...textsOf(ending),
+        learned,
+        ending.kind === "back" ? ending.avoidMs : 0,
+      ];
+      const [kind = "stale", word = ""] = z.array(z.string()).parse(await settleScript.run(redis, [PREFIX], args));
+      return { kind: z.enum(["done", "back", "stale"]).parse(kind), word };
+    },
+
+    snapshot: () => snapshot(redis),
+  };
+}
+
+/** Signals: `wake` (the waiting room has work again), `wakeWorker` (a group got a job), `roleDied`. */
+export const QUOTA_SIGNALS = [KEYS.wake, KEYS.wakeWorker, KEYS.roleDied] as const;
+
+function textsOf(ending: Ending): [verdict: string, error: string, meta: string] {
+  switch (ending.kind) {
+    case "assessed":
+      return [JSON.stringify(ending.verdict), "", JSON.stringify(ending.meta)];
+    case "failed":
+    case "expired":
+      return ["", JSON.stringify(ending.error), JSON.stringify(ending.meta)];
+    case "back":
+      return [ending.unreadable ? JSON.stringify(ending.unreadable) : "", "", ""];
+    default:
+      return ending satisfies never;
+  }
+}
+
+function readTaken(one: string[]): Taken {
+  const [
+    taskId = "",
+    epoch = "0",
+    keyGroup = "",
+    keyId = "",
+    attempts = "0",
+    remaining = "0",
+    cameraId = "",
+    task = "",
+  ] = one;
+  const remainingMs = Number(remaining);
+  return {
+    taskId,
+    epoch: Number(epoch),
+    keyGroup,
+    keyId,
+    attempts: Number(attempts),
+    remainingMs: remainingMs > 0 ? remainingMs : null,
+    cameraId,
+    task,
+  };
+}
+
+const Unreadable = z.object({ text: z.string(), why: z.string() });
+
+const GroupRecord = z.object({
+  provider: z.string(),
+  model: z.string(),
+  simulated: z.boolean(),
+  windows: z.array(z.object({ name: z.string(), limit: z.number(), windowMs: z.number() })),
+});
+
+async function snapshot(redis: Redis): Promise<KeyGroupEvent[]> {
+  const [ids, time, held, callIds] = await Promise.all([
+    redis.smembers(`${PREFIX}groups`),
+    redis.time(),
+    redis.hgetall(`${PREFIX}held`),
+    redis.zrange(`${PREFIX}calls`, "0", "-1"),
+  ]);
+  const nowMs = Number(time[0]) * 1000 + Number(time[1]) / 1000;
+  const inFlight = new Map<string, number>();
+  const callers = await Promise.all(callIds.map((id) => redis.hget(`${PREFIX}task:${id}`, "kg")));
+  for (const group of callers) if (group) inFlight.set(group, (inFlight.get(group) ?? 0) + 1);
+  return await Promise.all(ids.toSorted().map((id) => groupEvent(redis, id, nowMs, held, inFlight.get(id) ?? 0)));
+}
+
+async function groupEvent(
+  redis: Redis,
+  id: string,
+  nowMs: number,
+  held: Record<string, string>,
+  inFlight: number,
+): Promise<KeyGroupEvent> {
+  const record = await redis.hgetall(`${PREFIX}group:${id}`);
+  const facts = GroupRecord.parse(JSON.parse(record.json ?? "{}"));
+  const windows = await Promise.all(
+    facts.windows.map(async (w) => {
+      const owner = w.name.startsWith("@") ? "all" : (record.account ?? id);
+      return {
+        ...w,
+        used: await redis.zcount(`${PREFIX}window:${owner}:${w.name}`, String(nowMs - w.windowMs), "+inf"),
+      };
+    }),
+  );
+  const keys = (record.keys ?? "").split(",").filter(Boolean);
+  const manned = keys.filter((key) => Number(held[`${id}/${key}`] ?? 0) > nowMs);
+  const usable = manned.filter((key) => Number(record[`off:${key}`] ?? 0) <= nowMs);
+  const coolingLeftMs = Math.max(0, Number(record.coolUntil ?? 0) - nowMs);
+  const state =
+    record.disabled === "1"
+      ? "disabled"
+      : manned.length === 0
+        ? "unmanned"
+        : usable.length === 0
+          ? "disabled"
+          : coolingLeftMs > 0
+            ? "cooling"
+            : inFlight > 0
+              ? "in_use"
+              : "available";
+  return {
+    id,
+    provider: facts.provider,
+    model: facts.model,
+    simulated: facts.simulated,
+    state,
+    cause: state === "cooling" || state === "disabled" ? record.cause || null : null,
+    coolingLeftMs,
+    inFlight,
+    windows,
+    calls: Number(record.calls ?? 0),
+    ok: Number(record.ok ?? 0),
+    rejected429: Number(record.rejected429 ?? 0),
+    failures: Object.fromEntries(
+      Object.entries(record).flatMap(([field, n]) => (field.startsWith("fail:") ? [[field.slice(5), Number(n)]] : [])),
+    ),
+    medianLatencyMs: record.median ? Number(record.median) : null,
+  };
+}

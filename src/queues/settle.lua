@@ -1,0 +1,72 @@
+-- The end of a call (or of a try without one): what the key group learns from it, then the task's next state, at once.
+-- ARGV: id, epoch, kind, verdict (kind back: the answer that could not be read, or ""), error, meta, feedback (JSON), avoidMs
+--   kind: assessed (accepted from any epoch while the task is not done) | failed | expired | back (current epoch only)
+--   feedback: { group, key, called, ok, latencyMs, code, rate (a refusal for rate), coolMs, offMs, blames, countsAsFailure } or ""
+-- Replies { done | back | stale, word }
+local id, epoch, kind, verdict, err, meta, feedback, avoid_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local t = now()
+
+-- The guard against jitter: a refusal widens it by a(1-e), an accepted call narrows it by a*e (a = 10 ms, e = 0.005), held
+-- within 2 to 250 ms; it rests where a share e of calls is refused. A stochastic approximation of that quantile (Robbins and
+-- Monro 1951).
+local function learn(f)
+  local g = k('group:' .. f.group)
+  if redis.call('EXISTS', g) == 0 then return end
+  if f.called then
+    local guard = num(redis.call('HGET', g, 'guard'))
+    if f.rate then guard = math.min(250, guard + 10 * 0.995) elseif f.ok then guard = math.max(2, guard - 10 * 0.005) end
+    redis.call('HSET', g, 'guard', ms(guard))
+  end
+  if f.ok then
+    redis.call('HINCRBY', g, 'ok', 1)
+    redis.call('HINCRBY', g, 'ok:' .. f.key, 1)
+    redis.call('HDEL', g, 'cause')
+    local list = k('latency:' .. f.group)
+    redis.call('LPUSH', list, f.latencyMs)
+    redis.call('LTRIM', list, 0, 30)
+    local seen = redis.call('LRANGE', list, 0, -1)
+    for i = 1, #seen do seen[i] = num(seen[i]) end
+    table.sort(seen)
+    redis.call('HSET', g, 'median', seen[math.floor(#seen / 2) + 1])
+  elseif f.code then
+    redis.call('HINCRBY', g, 'fail:' .. f.code, 1)
+    if f.rate then redis.call('HINCRBY', g, 'rejected429', 1) end
+  end
+  -- A later cool-down never shortens an earlier one.
+  if f.coolMs and f.coolMs > 0 then
+    local till = math.max(num(redis.call('HGET', g, 'coolUntil')), t + f.coolMs)
+    redis.call('HSET', g, 'coolUntil', ms(till), 'cause', f.code or '')
+    redis.call('ZADD', k'free', ms(till), f.group)
+  end
+  if f.offMs and f.offMs > 0 then
+    local field = 'off:' .. f.key
+    local till = math.max(num(redis.call('HGET', g, field)), t + f.offMs)
+    redis.call('HSET', g, field, ms(till), 'cause', f.code or '')
+  end
+end
+
+local group = ''
+if feedback ~= '' then
+  local f = cjson.decode(feedback)
+  group = f.group
+  learn(f)
+end
+
+local r = read(id)
+if not r then return { 'stale', 'unknown task' } end
+if r.s == 'done' then
+  redis.call('HINCRBY', k'counters', 'late', 1)
+  return { 'stale', 'ended already: ' .. (r.o or '') }
+end
+if kind == 'assessed' then
+  finish(id, r, 'assessed', verdict, '', meta)
+  return { 'done', 'assessed' }
+end
+if r.e ~= epoch or r.s == 'waiting' then return { 'stale', 'taken anew since' } end
+if kind == 'back' then
+  if verdict ~= '' then redis.call('HSET', k('task:' .. id), 'un', verdict) end
+  local became = go_back(id, r, group, avoid_ms)
+  return { 'back', became }
+end
+finish(id, r, kind, '', err, meta)
+return { 'done', kind }

@@ -1,0 +1,55 @@
+-- The point of no return: spends a lease at the start of its call. Checks record, lease, key group and all windows again
+-- and moves the stamp to now only if it fits; else the task goes back.
+-- ARGV: id, epoch, worker, callTimeoutMs, again ("1": the round trip of the spend before was too long; nothing was called
+--   yet), stalled ("1": BullMQ found this job without a living worker)
+-- Replies { granted, timeoutMs, attempts, guardMs, key, unreadable } | { back, why, became } | { stale, why }
+local id, epoch, worker, timeout, again, stalled = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
+local t = now()
+local r = read(id)
+if not r then return { 'stale', 'unknown task' } end
+if r.s == 'done' then return { 'stale', 'ended already: ' .. (r.o or '') } end
+if r.e ~= epoch then return { 'stale', 'taken anew since' } end
+
+local lease = id .. '#' .. epoch
+if r.s == 'calling' then
+  if r.w ~= worker and not stalled then return { 'stale', 'in a call of another worker' } end
+  if not again then return { 'back', 'its worker had gone', go_back(id, r) } end
+elseif r.s ~= 'taken' and r.s ~= 'queued' then
+  return { 'stale', 'state ' .. r.s }
+end
+
+if not again then
+  local lapse = redis.call('ZSCORE', k'leases', lease)
+  if not lapse or num(lapse) <= t then return { 'back', 'the lease had lapsed', go_back(id, r) } end
+end
+
+local f = redis.call('HMGET', k('group:' .. r.kg), 'disabled', 'coolUntil', 'off:' .. r.key, 'guard')
+local why
+if redis.call('SISMEMBER', k'groups', r.kg) == 0 then why = 'the key group was removed'
+elseif f[1] == '1' then why = 'the key group is disabled'
+elseif num(f[2]) > t then why = 'the key group is cooling'
+elseif num(f[3]) > t then why = 'the key is disabled'
+else
+  local at, window = free_at(r.kg, t, lease)
+  if at > t then why = 'no room in ' .. window end
+end
+local dl = num(r.dl)
+if dl > 0 and dl <= t then why = 'the deadline passed' end
+if why then
+  -- go_back gives the places back for a lease that waits to be spent; after a first spend without a call, so does this.
+  if again then unstamp(r.kg, lease) end
+  return { 'back', why, go_back(id, r) }
+end
+
+local limit = dl > 0 and math.min(timeout, dl - t) or timeout
+stamp(r.kg, lease, t, t + limit + 1000)
+redis.call('ZREM', k'leases', lease)
+redis.call('ZADD', k'calls', ms(t + limit + 2000), id)
+redis.call('SADD', k('calls-of:' .. worker), id)
+local attempts = num(r.a)
+if not again then
+  attempts = redis.call('HINCRBY', k('task:' .. id), 'a', 1)
+  redis.call('HINCRBY', k('group:' .. r.kg), 'calls', 1)
+end
+redis.call('HSET', k('task:' .. id), 's', 'calling', 'w', worker, 'st', ms(t))
+return { 'granted', ms(limit), tostring(attempts), f[4] or '0', r.key, r.un or '', dl > 0 and dl - t < timeout and '1' or '0' }

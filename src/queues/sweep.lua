@@ -1,0 +1,49 @@
+-- The slow safety tick: what waits past its deadline expires, leases that lapsed unspent and calls that never ended bring
+-- their tasks back. ARGV[1] most of each kind. ARGV[2…] workers that died: their tasks come back at once.
+-- Replies { expired, lapsed, overdue, orphaned }
+local t = now()
+local most = tonumber(ARGV[1])
+local count = { 0, 0, 0, 0 }
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', k'deadlines', '-inf', ms(t), 'LIMIT', 0, most)) do
+  local r = read(id)
+  if r and r.s == 'waiting' then
+    finish(id, r, 'expired', '', '{"code":"DEADLINE_PASSED","message":"no quota was free before the deadline"}', '')
+    count[1] = count[1] + 1
+  else
+    redis.call('ZREM', k'deadlines', id)
+  end
+end
+
+for _, lease in ipairs(redis.call('ZRANGEBYSCORE', k'leases', '-inf', ms(t), 'LIMIT', 0, most)) do
+  local id, epoch = string.match(lease, '^(.*)#(%d+)$')
+  local r = read(id)
+  if r and r.e == epoch and (r.s == 'taken' or r.s == 'queued') then
+    go_back(id, r)
+    count[2] = count[2] + 1
+  else
+    redis.call('ZREM', k'leases', lease)
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', k'calls', '-inf', ms(t), 'LIMIT', 0, most)) do
+  local r = read(id)
+  if r and r.s == 'calling' then
+    go_back(id, r)
+    count[3] = count[3] + 1
+  else
+    redis.call('ZREM', k'calls', id)
+  end
+end
+
+for i = 2, #ARGV do
+  for _, id in ipairs(redis.call('SMEMBERS', k('calls-of:' .. ARGV[i]))) do
+    local r = read(id)
+    if r and r.s == 'calling' and r.w == ARGV[i] then
+      go_back(id, r)
+      count[4] = count[4] + 1
+    end
+  end
+  redis.call('DEL', k('calls-of:' .. ARGV[i]))
+end
+return count

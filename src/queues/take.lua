@@ -1,0 +1,99 @@
+-- Takes the best waiting tasks, each together with a lease of a free key group, in one step.
+-- ARGV[1] most to take; ARGV[2] ms after which an unspent lease lapses
+-- Replies { waitMs | -1 (nothing waits), taken… } each taken: { id, epoch, group, key, attempts, remainingMs (0: never ends), camera, json }
+local t = now()
+local lapse = tonumber(ARGV[2])
+local taken = {}
+
+-- Keys of the group that a living worker holds and that are not disabled; the one with the fewest calls.
+local function choose_key(group)
+  local f = redis.call('HMGET', k('group:' .. group), 'keys', 'disabled', 'coolUntil')
+  if f[2] == '1' then return nil, t + 1000 end
+  if num(f[3]) > t then return nil, num(f[3]) end
+  local best, least
+  for _, id in ipairs(split(f[1], '[^,]+')) do
+    if num(redis.call('HGET', k'held', group .. '/' .. id)) > t then
+      local s = redis.call('HMGET', k('group:' .. group), 'off:' .. id, 'n:' .. id)
+      if num(s[1]) <= t and (not best or num(s[2]) < least) then best, least = id, num(s[2]) end
+    end
+  end
+  if not best then return nil, t + 250 end
+  return best
+end
+
+-- Best task that this group may judge: highest band, the camera whose turn it is, its newest capture.
+local function best_task(group, median)
+  local looks = 0
+  for band = BANDS - 1, 0, -1 do
+    local from = 0
+    while true do
+      local cameras = redis.call('ZRANGE', k('wait:' .. band), from, from + 15)
+      if #cameras == 0 then break end
+      for _, camera in ipairs(cameras) do
+        looks = looks + 1
+        if looks > 64 then return nil end
+        for _, id in ipairs(redis.call('ZREVRANGE', k('wait:' .. band .. ':' .. camera), 0, 2)) do
+          local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil')
+          local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
+          if left >= median and left > 0 and not (f[2] == group and num(f[3]) > t) then return id, camera, band end
+        end
+      end
+      from = from + 16
+    end
+  end
+end
+
+-- Groups are asked in the order of their longest rest; one that cannot is put where it may be free again.
+local function take_one()
+  local groups = redis.call('ZRANGEBYSCORE', k'free', '-inf', ms(t), 'LIMIT', 0, 64)
+  for _, group in ipairs(groups) do
+    local key, closed = choose_key(group)
+    if not key then
+      redis.call('ZADD', k'free', ms(closed), group)
+    else
+      local at, why = free_at(group, t)
+      if at > t then
+        redis.call('ZADD', k'free', ms(at), group)
+        redis.call('HSET', k('group:' .. group), 'waitsFor', why)
+      else
+        local median = num(redis.call('HGET', k('group:' .. group), 'median'))
+        local id, camera, band = best_task(group, median)
+        if id then
+          local r = read(id)
+          leave_room(id, band, camera)
+          local epoch = num(r.e) + 1
+          local lease = id .. '#' .. epoch
+          stamp(group, lease, t, t + lapse)
+          redis.call('ZADD', k'leases', ms(t + lapse), lease)
+          redis.call('HSET', k('task:' .. id), 's', 'taken', 'e', epoch, 'kg', group, 'key', key, 'tk', ms(t))
+          local turn = redis.call('INCR', k'turn')
+          redis.call('HSET', k'turns', camera, turn)
+          for b = 0, BANDS - 1 do redis.call('ZADD', k('wait:' .. b), 'XX', turn, camera) end
+          redis.call('ZADD', k'free', ms(t), group)
+          redis.call('HINCRBY', k('group:' .. group), 'n:' .. key, 1)
+          local last = num(redis.call('ZSCORE', k'active', group) or '0')
+          redis.call('ZADD', k'active', ms(t), group)
+          if t - last > 5000 then redis.call('PUBLISH', k'wake-worker', group) end
+          local dl = num(r.dl)
+          return { id, tostring(epoch), group, key, r.a or '0', dl > 0 and ms(dl - t) or '0', camera, r.json or '' }
+        end
+      end
+    end
+  end
+end
+
+for _ = 1, tonumber(ARGV[1]) do
+  if redis.call('EXISTS', k'wait') == 0 then break end
+  local one = take_one()
+  if not one then break end
+  taken[#taken + 1] = one
+end
+
+local wait = '-1'
+if redis.call('EXISTS', k'wait') == 1 then
+  local first = redis.call('ZRANGE', k'free', 0, 0, 'WITHSCORES')
+  wait = first[2] and ms(math.max(num(first[2]) - t, 0)) or '1000'
+end
+local reply = { wait }
+for _, one in ipairs(taken) do reply[#reply + 1] = one end
+return reply

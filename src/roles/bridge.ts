@@ -1,0 +1,192 @@
+/** The bridge's role: admits detections to the waiting room, fans out to the key groups' queues, writes outcomes back. */
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import { admitDetections } from "../bridge/admit.ts";
+import { fanOut } from "../bridge/fan-out.ts";
+import { writeBack } from "../bridge/write-back.ts";
+import { freshnessOf, readCameras } from "../cameras.ts";
+import type { Settings } from "../config.ts";
+import type { Context } from "../context.ts";
+import { createFolderImageStore } from "../images/folder-image-store.ts";
+import { type Acquired, loop, type Service, service } from "../lifecycle.ts";
+import { CONSUMER_GROUPS, KEYS } from "../names.ts";
+import { createAssessmentQueues, FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
+import { loadKeyGroups } from "../queues/key-groups.ts";
+import { createQuota, type Quota } from "../queues/quota.ts";
+import { createWaitingRoom, type WaitingRoom } from "../queues/waiting-room.ts";
+import { checkStore, connectStore } from "../store.ts";
+import { createRedisOutboxTransfer } from "../topics/outbox-transfer.ts";
+import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
+import { TOPICS } from "../topics/topic-log.ts";
+import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+
+const HOUR_MS = 3_600_000;
+const SWEEP_MS = 250;
+const MAX_OUTBOX = 50_000;
+/** With older consumers on the results topic, revisions by hand go here. */
+const REVISIONS_TOPIC = "risk-assessment-revisions";
+
+export function createBridge(settings: Settings, context: Context): Service & { detail(): string } {
+  const counts = { messages: 0, groups: 0, deadLetters: 0, captureUntrusted: 0 };
+  const groups = loadKeyGroups(settings);
+  const cameras = settings.cameras ? readCameras(settings.cameras) : [];
+  const base = service("bridge", context, async (acquired, signal) => {
+    const url = storeUrl(settings);
+    const connection = async (what: string) =>
+      acquired.add(await connectStore(url, context), what, (r) => r.disconnect());
+    const redis = await connection("store connection");
+    await checkStore(redis);
+    const signals = await connection("signals");
+    await signals.subscribe(KEYS.wake, KEYS.roleDied);
+
+    const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
+    const topics = await acquired.start(
+      createRedisTopicLog(
+        {
+          redisUrl: url,
+          retentionMs: settings.topicRetentionHours * HOUR_MS,
+          maxBytesPerTopic: settings.topicMaxBytes,
+        },
+        context,
+      ),
+    );
+    for (const topic of [TOPICS.detections, TOPICS.results]) await topics.ensureTopic(topic);
+
+    const quota = createQuota(redis, context.clock.monotonicMs);
+    const room = createWaitingRoom(redis, { maxWaiting: settings.maxWaiting });
+    const queues = acquired.add(createAssessmentQueues(redis), "queues", (q) => q.close());
+    await quota.register(groups, {
+      recordMs: settings.topicRetentionHours * HOUR_MS + 2 * 60_000,
+      failedRecordMs: FAILED_JOB_AGE_MS,
+      imageMs: HOUR_MS,
+    });
+
+    const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
+    const run = (what: string, work: Promise<void>) => acquired.add(work, what, (done) => done);
+    run("write back", writeBack(await writeBackParts(redis, acquired), context, signal));
+    run("fan out", fanOut({ quota, queues, woken: (until) => signalled(signals, KEYS.wake, until) }, context, signal));
+    run(
+      "sweep",
+      loop(context, signal, "sweep", () => sweepOnce(room, deaths, signal, context)),
+    );
+    run(
+      "snapshot",
+      loop(context, signal, "key groups' snapshot", () => publishSnapshot(quota, redis, signal, context)),
+    );
+
+    const detections = topics.subscribe(TOPICS.detections, {
+      group: CONSUMER_GROUPS.bridge,
+      consumer: instanceName("bridge"),
+    });
+    run(
+      "admission",
+      admitDetections(
+        {
+          detections,
+          room,
+          images,
+          freshnessSeconds: (id) => freshnessOf(id, cameras, settings),
+          maxOutbox: MAX_OUTBOX,
+        },
+        context,
+        signal,
+        counts,
+      ),
+    );
+    acquired.add(detections, "subscription", (s) => s.close());
+  });
+  return Object.assign(base, {
+    detail: () =>
+      `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.deadLetters} dead letters`,
+  });
+
+  async function writeBackParts(commands: Redis, acquired: Acquired) {
+    const blocking = acquired.add(await connectStore(storeUrl(settings), context), "outbox reader", (r) =>
+      r.disconnect(),
+    );
+    return {
+      redis: blocking,
+      commands,
+      transfer: createRedisOutboxTransfer(commands, { outboxKey: KEYS.outbox }),
+      resultsTopic: TOPICS.results,
+      revisionsTopic: REVISIONS_TOPIC,
+      olderConsumers: settings.olderConsumers,
+      instance: `${instanceName("bridge")}:${process.pid}`,
+      storeNowMs: () => storeNowMs(commands),
+    };
+  }
+}
+
+async function storeNowMs(redis: Redis): Promise<number> {
+  const [seconds, micros] = await redis.time();
+  return Number(seconds) * 1000 + Number(micros) / 1000;
+}
+
+/** Resolves with the next message on the channel, or with nothing when `until` aborts. */
+function signalled(signals: Redis, channel: string, until: AbortSignal): Promise<string | undefined> {
+  const { promise, resolve } = Promise.withResolvers<string | undefined>();
+  const handler = (from: string, message: string) => {
+    if (from === channel) resolve(message);
+  };
+  signals.on("message", handler);
+  until.addEventListener("abort", () => resolve(undefined), { once: true });
+  if (until.aborted) resolve(undefined);
+  return promise.finally(() => signals.off("message", handler));
+}
+
+/** Collects the deaths that the supervisor announces; a sweep takes them and brings their calls back. */
+function collectDeaths(signals: Redis) {
+  const dead: string[] = [];
+  let announce = () => {};
+  const handler = (channel: string, message: string) => {
+    const worker = channel === KEYS.roleDied ? deadWorker(message) : undefined;
+    if (!worker) return;
+    dead.push(worker);
+    announce();
+  };
+  signals.on("message", handler);
+  return {
+    take: () => dead.splice(0),
+    /** Resolves at the next announcement. */
+    next: () => new Promise<void>((resolve) => (announce = resolve)),
+    off: () => signals.off("message", handler),
+  };
+}
+
+/** A tick, or at once when a role's death is announced: its calls come back now. */
+async function sweepOnce(
+  room: WaitingRoom,
+  deaths: ReturnType<typeof collectDeaths>,
+  signal: AbortSignal,
+  { clock, log }: Context,
+) {
+  const ticked = new AbortController();
+  await Promise.race([deaths.next(), clock.sleep(SWEEP_MS, AbortSignal.any([signal, ticked.signal]))]);
+  ticked.abort();
+  const dead = deaths.take();
+  const swept = await room.sweep(dead);
+  if (dead.length > 0 || swept.overdue > 0) log.info({ dead, ...swept }, "tasks of a dead worker are back");
+  else if (swept.lapsed > 0) log.debug(swept, "leases lapsed unspent");
+}
+
+const RoleDied = z.object({ role: z.string(), instance: z.string(), pid: z.number() });
+
+/** The worker's name as in `spend`, when it was a worker that died. */
+function deadWorker(message: string): string | undefined {
+  try {
+    const { role, instance, pid } = RoleDied.parse(JSON.parse(message));
+    return role === "worker" ? `${instance}:${pid}` : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function publishSnapshot(quota: Quota, redis: Redis, signal: AbortSignal, { clock }: Context) {
+  await clock.sleep(1_000, signal);
+  const events = await quota.snapshot();
+  const stale = (await redis.hkeys(KEYS.keyGroups)).filter((id) => !events.some((event) => event.id === id));
+  const pipeline = redis.pipeline();
+  for (const event of events) pipeline.hset(KEYS.keyGroups, event.id, JSON.stringify(event));
+  if (stale.length > 0) pipeline.hdel(KEYS.keyGroups, ...stale);
+  await pipeline.exec();
+}

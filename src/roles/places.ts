@@ -1,0 +1,19 @@
+/** Where a role finds what it shares with the others. */
+import { join } from "node:path";
+import type { Settings } from "../config.ts";
+import { VigilaneError } from "../errors.ts";
+
+/** The store's URL; every role but the store itself needs one (the supervisor sets it). */
+export function storeUrl(settings: Pick<Settings, "redisUrl">): string {
+  if (!settings.redisUrl) {
+    throw new VigilaneError("SETTINGS_INVALID", "redisUrl is not set: this role needs a store", {
+      remedy: "Set REDIS_URL or --redis-url, or start everything with `npm start`.",
+    });
+  }
+  return settings.redisUrl;
+}
+
+export const imagesFolder = (settings: Pick<Settings, "data">) => join(settings.data, "images");
+
+/** This process among those of its role, stable over restarts: set by the supervisor, else one for this machine. */
+export const instanceName = (role: string) => process.env.VIGILANE_INSTANCE ?? `${role}-1`;
