@@ -44,7 +44,8 @@ export function createDoors({ host, allowedHosts }: { host: string; allowedHosts
       if (site === "cross-site" || site === "same-site") {
         throw new VigilaneError("NO_PERMISSION", "changes are accepted from the gateway's own page only");
       }
-      const hasBody = request.headers["transfer-encoding"] !== undefined || Number(request.headers["content-length"]) > 0;
+      const hasBody =
+        request.headers["transfer-encoding"] !== undefined || Number(request.headers["content-length"]) > 0;
       if (hasBody && !/^application\/json\s*(;|$)/i.test(request.headers["content-type"] ?? "")) {
         throw new VigilaneError("REQUEST_UNREADABLE", "a body must be application/json");
       }

@@ -1,0 +1,90 @@
+/**
+ * The newest outcomes in memory, by following the tail of the stream of events beside the consumer group: every gateway
+ * knows all of them, whichever gateway emitted them, and shows them while the store is away.
+ */
+import type { Redis } from "ioredis";
+import type { Context } from "../context.ts";
+import type { OutcomeEvent } from "../events.ts";
+import { within } from "../lifecycle.ts";
+import { AssessmentResult } from "../messages.ts";
+import { KEYS } from "../names.ts";
+import { imagePathOf } from "./image-path.ts";
+
+const KEPT = 2_000;
+const PAGE = 500;
+const CATCH_UP_MS = 1_000;
+
+export interface RecentOutcomes {
+  /** Newest first. */
+  newest(limit: number, cameraId?: string): OutcomeEvent[];
+  /** Reads what has been appended since; when the store does not answer in time, what is known stands. */
+  catchUp(): Promise<void>;
+}
+
+export function createRecentOutcomes(redis: Redis, { clock, log }: Context): RecentOutcomes {
+  let kept: OutcomeEvent[] = [];
+  let place: string | null = null;
+  let reading: Promise<void> | undefined;
+
+  async function readOn(): Promise<void> {
+    place ??= await placeToBegin(redis);
+    for (;;) {
+      const entries = (await redis.xrange(KEYS.events, `(${place}`, "+", "COUNT", PAGE)) as [string, string[]][];
+      for (const [id, fields] of entries) {
+        const outcome = outcomeOf(id, fields);
+        if (outcome) kept.push(outcome);
+        place = id;
+      }
+      if (kept.length > KEPT * 1.5) kept = kept.slice(-KEPT);
+      if (entries.length < PAGE) return;
+    }
+  }
+
+  return {
+    newest(limit, cameraId) {
+      const found: OutcomeEvent[] = [];
+      for (let i = kept.length - 1; i >= 0 && found.length < limit; i -= 1) {
+        const outcome = kept[i];
+        if (outcome && (cameraId === undefined || String(outcome.result.cameraId) === cameraId)) found.push(outcome);
+      }
+      return found;
+    },
+    async catchUp() {
+      if (redis.status !== "ready") return;
+      reading ??= readOn().finally(() => {
+        reading = undefined;
+      });
+      const asked = reading;
+      await within(clock, CATCH_UP_MS, "reading the newest outcomes", () => asked).catch((error: unknown) => {
+        log.debug({ err: error }, "the newest outcomes could not be read");
+      });
+    },
+  };
+}
+
+/** Far enough back for KEPT events; the stream's very beginning when there are fewer. */
+async function placeToBegin(redis: Redis): Promise<string> {
+  const tail = (await redis.xrevrange(KEYS.events, "+", "-", "COUNT", KEPT * 2)) as [string, string[]][];
+  const oldest = tail.at(-1)?.[0];
+  if (oldest === undefined) return "0-0";
+  const [ms = "0", sequence = "0"] = oldest.split("-");
+  return Number(sequence) > 0 ? `${ms}-${Number(sequence) - 1}` : `${Math.max(0, Number(ms) - 1)}-999999999`;
+}
+
+function outcomeOf(id: string, fields: readonly string[]): OutcomeEvent | null {
+  const entry = fieldsOf(fields);
+  if (entry.type !== "outcome" || entry.json === undefined) return null;
+  try {
+    const result = AssessmentResult.parse(JSON.parse(entry.json));
+    return { result, imagePath: imagePathOf(result.imageUrl), shownAtMs: Number(id.split("-")[0]) };
+  } catch {
+    return null; // the feed has logged it
+  }
+}
+
+/** A stream entry's flat list of names and values as an object. */
+export function fieldsOf(fields: readonly string[]): Record<string, string> {
+  const entry: Record<string, string> = {};
+  for (let i = 0; i + 1 < fields.length; i += 2) entry[String(fields[i])] = String(fields[i + 1]);
+  return entry;
+}

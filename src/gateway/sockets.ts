@@ -1,0 +1,178 @@
+/**
+ * The socket of the gateway (docs/socket.md is its contract). Outcomes and cameras' verdicts go to every client of every
+ * gateway through socket.io's Redis streams adapter, and are replayed to a client that comes back within two minutes;
+ * what is renewed each second (key groups, totals, health, cameras' states) goes to this gateway's own clients only.
+ */
+import type { Server as HttpServer, IncomingMessage } from "node:http";
+import { createAdapter } from "@socket.io/redis-streams-adapter";
+import type { Redis } from "ioredis";
+import { type Namespace, Server } from "socket.io";
+import type { Context } from "../context.ts";
+import type { ClientToServerEvents, ServerToClientEvents } from "../events.ts";
+import { within } from "../lifecycle.ts";
+import type { FeedEvent } from "./event-feed.ts";
+import { imagePathOf } from "./image-path.ts";
+import { cameraLooksDifferent, type SystemState } from "./system-watch.ts";
+
+export type VigilaneServer = Server<ClientToServerEvents, ServerToClientEvents>;
+export type VigilaneNamespace = Namespace<ClientToServerEvents, ServerToClientEvents>;
+
+/** Stream of the adapter, and sessions of clients that may come back. */
+const ADAPTER_STREAM = "vl:socket";
+const SESSION_PREFIX = "vl:socket-session:";
+const COME_BACK_WITHIN_MS = 120_000;
+const RESTORE_MS = 1_000;
+const LISTENING_MS = 10_000;
+/** A client that leaves so many bytes untaken is disconnected; it may come back and gets what it missed. */
+const UNTAKEN_BYTES_MAX = 4 * 1024 ** 2;
+/** A camera that has not changed is told again after so long, for its newest frame's time. */
+const CAMERA_AGAIN_MS = 5_000;
+
+export interface Sockets {
+  io: VigilaneServer;
+  /** Resolves when this gateway hears what other gateways emit. */
+  listening(): Promise<void>;
+  /** Emits to every client of every gateway; returns when, ms since the epoch. */
+  show(event: FeedEvent): number;
+  /** Tells this gateway's own clients what has changed. */
+  tell(now: SystemState, before: SystemState): void;
+  close(): Promise<void>;
+}
+
+export interface SocketOptions {
+  http: HttpServer;
+  redis: Redis;
+  /** Throws when the handshake is not to be answered. */
+  checkHandshake: (request: IncomingMessage) => void;
+  /** Tests make it small. Default 4 MiB. */
+  untakenBytesMax?: number;
+  onSlowClient?: () => void;
+}
+
+export function createSockets(options: SocketOptions, context: Context): Sockets {
+  const { clock, log } = context;
+  const adapter = tamedAdapter(options.redis, context);
+  const io: VigilaneServer = new Server(options.http, {
+    adapter: adapter.create,
+    serveClient: false,
+    perMessageDeflate: false,
+    httpCompression: false,
+    maxHttpBufferSize: 64_000,
+    pingInterval: 10_000,
+    pingTimeout: 10_000,
+    // The doors are asked again at every return: a session that lasts must not outlive a closed door.
+    connectionStateRecovery: { maxDisconnectionDuration: COME_BACK_WITHIN_MS, skipMiddlewares: false },
+    allowRequest: (request, answer) => {
+      try {
+        options.checkHandshake(request);
+        answer(null, true);
+      } catch (error) {
+        answer(error instanceof Error ? error.message : "refused", false);
+      }
+    },
+  });
+  disconnectSlowClients(io, options.untakenBytesMax ?? UNTAKEN_BYTES_MAX, (untaken) => {
+    log.warn({ untaken }, "a client that does not keep up is disconnected");
+    options.onSlowClient?.();
+  });
+
+  let camerasToldMs = Number.NEGATIVE_INFINITY;
+  return {
+    io,
+    listening: () => adapter.listening(),
+    show(event) {
+      const shownAtMs = clock.nowMs();
+      if (event.type === "camera") io.emit("camera", event.event);
+      else io.emit("outcome", { result: event.result, imagePath: imagePathOf(event.result.imageUrl), shownAtMs });
+      return shownAtMs;
+    },
+    tell(now, before) {
+      const again = clock.monotonicMs() - camerasToldMs >= CAMERA_AGAIN_MS;
+      if (again) camerasToldMs = clock.monotonicMs();
+      for (const [id, camera] of now.cameras) {
+        if (again || cameraLooksDifferent(camera, before.cameras.get(id))) io.local.emit("camera", camera);
+      }
+      for (const [id, group] of now.keyGroups) {
+        if (!same(group, before.keyGroups.get(id))) io.local.emit("keyGroup", group);
+      }
+      if (now.totals && !same(now.totals, before.totals)) io.local.emit("totals", now.totals);
+      if (!same(now.health, before.health)) io.local.emit("health", now.health);
+    },
+    async close() {
+      await io.close();
+    },
+  };
+}
+
+const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+
+/**
+ * socket.io's adapter, tamed in two places. It reads its stream from "$", and asks anew for "$" until something came: what
+ * is appended between two such questions is lost. So entries of our own are appended until it has read one; from then on
+ * it goes from place to place. And it waits for the store when a client comes back: here it does for a second only.
+ */
+function tamedAdapter(redis: Redis, { clock }: Context) {
+  const make = createAdapter(redis, {
+    streamName: ADAPTER_STREAM,
+    channelPrefix: ADAPTER_STREAM,
+    sessionKeyPrefix: SESSION_PREFIX,
+    blockTimeInMs: 1_000,
+    onlyPlaintext: true,
+  });
+  let heard: () => void = () => {};
+  const hears = new Promise<void>((resolve) => {
+    heard = resolve;
+  });
+  return {
+    create: ((nsp: unknown) => {
+      const adapter = make(nsp);
+      const { onRawMessage, restoreSession } = adapter;
+      adapter.onRawMessage = (message, place) => {
+        if (message.type === "prime") heard();
+        else onRawMessage.call(adapter, message, place);
+      };
+      adapter.restoreSession = (pid, place) =>
+        within(clock, RESTORE_MS, "restoring a session", () => restoreSession.call(adapter, pid, place));
+      return adapter;
+    }) as unknown as NonNullable<ConstructorParameters<typeof Server>[1]>["adapter"] & {},
+    async listening() {
+      const done = new AbortController();
+      const prime = async () => {
+        while (!done.signal.aborted) {
+          await redis.xadd(ADAPTER_STREAM, "MAXLEN", "~", 10_000, "*", "uid", "prime", "nsp", "/", "type", "prime");
+          await clock.sleep(20, done.signal).catch(() => {});
+        }
+      };
+      const priming = prime();
+      await within(clock, LISTENING_MS, "hearing the other gateways", () => hears).finally(() => done.abort());
+      await priming;
+    },
+  };
+}
+
+/** Counts what each connection has been given since its transport last took all of it. */
+function disconnectSlowClients(io: VigilaneServer, maxBytes: number, onSlow: (bytes: number) => void): void {
+  io.engine.on("connection", (connection: EngineConnection) => {
+    let untaken = 0;
+    let closed = false;
+    connection.on("packetCreate", (packet) => {
+      untaken += sizeOf(packet?.data);
+      if (closed || untaken <= maxBytes) return;
+      closed = true;
+      onSlow(untaken);
+      connection.close(true);
+    });
+    connection.on("drain", () => {
+      untaken = 0;
+    });
+  });
+}
+
+interface EngineConnection {
+  on(event: "packetCreate", heard: (packet?: { data?: unknown }) => void): void;
+  on(event: "drain", heard: () => void): void;
+  close(discard: boolean): void;
+}
+
+const sizeOf = (data: unknown) =>
+  typeof data === "string" ? Buffer.byteLength(data) : ArrayBuffer.isView(data) ? data.byteLength : 0;

@@ -1,0 +1,182 @@
+/**
+ * What the store says about the whole system, read twice a second and kept while the store is away: cameras, key groups,
+ * totals, roles. Every page is drawn from this memory, so that pages stay up whatever the store does.
+ */
+import type { Redis } from "ioredis";
+import type { ZodType } from "zod";
+import type { Context } from "../context.ts";
+import { type CameraEvent, CameraRisk, type Health, KeyGroupEvent, RoleHealth, Totals } from "../events.ts";
+import { within } from "../lifecycle.ts";
+import { CameraStatus } from "../messages.ts";
+import { KEYS } from "../names.ts";
+import { checkStore } from "../store.ts";
+
+/** A heartbeat or a camera's status older than this is not believed any more. */
+export const FRESH_MS = 5_000;
+const LOOK_EVERY_MS = 500;
+/** A store that has not answered for so long is away. */
+const ANSWER_MS = 1_000;
+
+export interface SystemState {
+  cameras: ReadonlyMap<string, CameraEvent>;
+  keyGroups: ReadonlyMap<string, KeyGroupEvent>;
+  totals: Totals | null;
+  health: Health;
+}
+
+export interface SystemWatch {
+  state(): SystemState;
+  /** Looks once; resolves within ANSWER_MS, whatever the store does. Returns the state before. */
+  refresh(): Promise<SystemState>;
+  /** Looks again and again until `signal` aborts; `changed` hears of each new state with the one before. */
+  follow(signal: AbortSignal, changed: (now: SystemState, before: SystemState) => void): Promise<void>;
+}
+
+export function createSystemWatch(redis: Redis, askedRoles: readonly string[], context: Context): SystemWatch {
+  const { clock, log } = context;
+  let inMemory: boolean | null = null;
+  let looking: Promise<Stored> | undefined;
+  let state: SystemState = {
+    cameras: new Map(),
+    keyGroups: new Map(),
+    totals: null,
+    health: { ok: false, problems: ["the gateway has just started"], store: "away", storeInMemory: false, roles: [] },
+  };
+
+  async function look(): Promise<Stored> {
+    const [cameras, risks, keyGroups, roles, totals] = await Promise.all([
+      redis.hgetall(KEYS.cameras),
+      redis.hgetall(KEYS.risks),
+      redis.hgetall(KEYS.keyGroups),
+      redis.hgetall(KEYS.roles),
+      redis.hget(KEYS.totals, "json"),
+    ]);
+    inMemory ??= (await checkStore(redis)).inMemory;
+    const nowMs = clock.nowMs();
+    return {
+      cameras: joinCameras(readAll(CameraStatus, cameras), readAll(CameraRisk, risks), nowMs),
+      keyGroups: readAll(KeyGroupEvent, keyGroups),
+      totals: totals === null ? null : read(Totals, totals),
+      roles: [...readAll(RoleHealth, roles).values()].filter((role) => nowMs - role.atMs < FRESH_MS),
+    };
+  }
+
+  /** The store's answer, or null when it is away. At most one look is under way, however long the store sleeps. */
+  async function lookInTime(): Promise<Stored | null> {
+    if (redis.status !== "ready") {
+      inMemory = null; // what comes back may be another store
+      return null;
+    }
+    looking ??= look().finally(() => {
+      looking = undefined;
+    });
+    const asked = looking;
+    return await within(clock, ANSWER_MS, "the store's answer", () => asked).catch(() => null);
+  }
+
+  async function refresh(): Promise<SystemState> {
+    const before = state;
+    const stored = await lookInTime();
+    if (stored === null) {
+      const { roles, storeInMemory } = before.health;
+      state = { ...before, health: { ...healthOf([], askedRoles, { store: "away", storeInMemory }), roles } };
+    } else {
+      const health = healthOf(stored.roles, askedRoles, { store: "up", storeInMemory: inMemory ?? false });
+      state = { ...stored, health };
+    }
+    if (before.health.store !== state.health.store) log.info({ store: state.health.store }, "the store's state");
+    return before;
+  }
+
+  return {
+    state: () => state,
+    refresh,
+    async follow(signal, changed) {
+      while (!signal.aborted) {
+        const before = await refresh();
+        try {
+          changed(state, before);
+        } catch (error) {
+          log.error({ err: error }, "a change could not be told");
+        }
+        await clock.sleep(LOOK_EVERY_MS, signal).catch(() => {});
+      }
+    },
+  };
+}
+
+interface Stored {
+  cameras: Map<string, CameraEvent>;
+  keyGroups: Map<string, KeyGroupEvent>;
+  totals: Totals | null;
+  roles: RoleHealth[];
+}
+
+/** All is well when the store answers and every role that was asked for has a fresh and ready heartbeat. */
+export function healthOf(
+  roles: readonly RoleHealth[],
+  askedRoles: readonly string[],
+  store: Pick<Health, "store" | "storeInMemory">,
+): Health {
+  const problems: string[] = [];
+  if (store.store === "away") problems.push("the store is away");
+  else {
+    for (const asked of askedRoles) {
+      const running = roles.filter((role) => role.role === asked);
+      if (running.some((role) => role.ready)) continue;
+      const detail = running[0]?.detail;
+      problems.push(
+        running.length === 0 ? `${asked} does not answer` : `${asked} is not ready${detail ? `: ${detail}` : ""}`,
+      );
+    }
+  }
+  return { ok: problems.length === 0, problems, ...store, roles: [...roles] };
+}
+
+/** A camera is known by its status, its verdicts, or both. A status that is no longer renewed means: offline. */
+export function joinCameras(
+  statuses: ReadonlyMap<string, CameraStatus>,
+  risks: ReadonlyMap<string, CameraRisk>,
+  nowMs: number,
+): Map<string, CameraEvent> {
+  const ids = [...new Set([...statuses.keys(), ...risks.keys()])].sort();
+  return new Map(
+    ids.map((cameraId) => {
+      const status = statuses.get(cameraId);
+      return [
+        cameraId,
+        { cameraId, status: status ? believed(status, nowMs) : null, risk: risks.get(cameraId) ?? null },
+      ];
+    }),
+  );
+}
+
+function believed(status: CameraStatus, nowMs: number): CameraStatus {
+  if (nowMs - status.atMs < FRESH_MS || status.state === "offline") return status;
+  return { ...status, state: "offline", detail: "its detector does not answer", sinceMs: status.atMs };
+}
+
+/** Whether a page would draw the camera differently; frames counted and times renewed are no change. */
+export function cameraLooksDifferent(now: CameraEvent, before: CameraEvent | undefined): boolean {
+  const drawn = ({ status: s, risk }: CameraEvent) =>
+    JSON.stringify([s && [s.name, s.lat, s.lon, s.state, s.detail, s.frameIntervalMs], risk]);
+  return before === undefined || drawn(now) !== drawn(before);
+}
+
+/** What cannot be read (an older or newer version's) is left out. */
+function read<T>(schema: ZodType<T>, json: string): T | null {
+  try {
+    return schema.safeParse(JSON.parse(json)).data ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function readAll<T>(schema: ZodType<T>, hash: Record<string, string>): Map<string, T> {
+  const values = new Map<string, T>();
+  for (const [field, json] of Object.entries(hash)) {
+    const value = read(schema, json);
+    if (value !== null) values.set(field, value);
+  }
+  return values;
+}
