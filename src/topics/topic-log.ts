@@ -23,6 +23,18 @@ export const TOPICS = {
 /** Dead letters of `topic`: one shard. */
 export const deadLetterTopic = (topic: string) => `${topic}.dlq`;
 
+/**
+ * Headers that a dead letter carries beside the original ones: where it stood and why it is here. (A dead letter of a
+ * dead letter tells its last place.)
+ */
+export const DEAD_LETTER_HEADERS = {
+  topic: "dead-letter-topic",
+  shard: "dead-letter-shard",
+  position: "dead-letter-position",
+  code: "dead-letter-code",
+  message: "dead-letter-message",
+} as const;
+
 export interface OutgoingMessage {
   /** Camera id as text. Messages of one key keep their order. */
   key: string;
@@ -105,3 +117,14 @@ export interface TopicLog extends Service {
 
 /** One position a shard, by shard number. */
 export type Places = readonly string[];
+
+/** Below 0: `a` comes before `b`; 0: the same place. Only for positions of one shard of one topic. */
+export function comparePositions(a: string, b: string): number {
+  const left = a.split("-").map(BigInt);
+  const right = b.split("-").map(BigInt);
+  for (let i = 0; i < Math.max(left.length, right.length); i += 1) {
+    const difference = (left[i] ?? 0n) - (right[i] ?? 0n);
+    if (difference !== 0n) return difference < 0n ? -1 : 1;
+  }
+  return 0;
+}

@@ -1,0 +1,55 @@
+/**
+ * Exactly-once write-back where the outbox and the topics lie in one Redis: an outcome leaves the outbox and enters the
+ * results topic in one Lua call, so that neither a crash in between nor a second writer can double or lose it.
+ *
+ * Not for Redis Cluster: outbox and topic lie in different slots. There, and on Kafka, write-back takes another way.
+ */
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import { keyToShard } from "./key-to-shard.ts";
+import { messageToArguments } from "./redis-entries.ts";
+import { scripts } from "./redis-scripts.ts";
+import { isDeadLetterTopic, metaKey, topicKey } from "./redis-topic-keys.ts";
+import type { OutgoingMessage } from "./topic-log.ts";
+
+export interface OutboxEntry {
+  /** Id of the entry in the outbox stream. */
+  outboxId: string;
+  message: OutgoingMessage;
+}
+
+export interface OutboxTransfer {
+  /**
+   * Appends each message whose outbox entry is still there to `topic`, and deletes the entry; entries that are gone were
+   * transferred before and are passed over. Safe to repeat, and safe with several writers. Resolves with how many moved.
+   */
+  transfer(topic: string, entries: readonly OutboxEntry[]): Promise<number>;
+}
+
+export interface OutboxTransferSettings {
+  /** The outbox stream, such as "{vl}:outbox". */
+  outboxKey: string;
+  /** As the topics' own. Default "vl:topic:". */
+  topicPrefix?: string;
+  /** Shards of a topic that does not exist yet. Default 16. */
+  shards?: number;
+}
+
+/** `redis`: a connection of connectStore, which the caller keeps and ends. */
+export function createRedisOutboxTransfer(redis: Redis, settings: OutboxTransferSettings): OutboxTransfer {
+  const { outboxKey, topicPrefix = "vl:topic:" } = settings;
+  return {
+    async transfer(topic, entries) {
+      if (entries.length === 0) return 0;
+      const key = topicKey(topicPrefix, topic);
+      const wanted = isDeadLetterTopic(topic) ? 1 : (settings.shards ?? 16);
+      await redis.hsetnx(metaKey(key), "shards", wanted);
+      const shards = Number(await redis.hget(metaKey(key), "shards"));
+      const args = entries.flatMap(({ outboxId, message }) => [
+        outboxId,
+        ...messageToArguments(message, keyToShard(message.key, shards)),
+      ]);
+      return z.number().parse(await scripts.outboxTransfer.run(redis, [outboxKey, key], args));
+    },
+  };
+}

@@ -1,0 +1,49 @@
+/** Reads a Redis topic from a place without any group: nothing is owned, nothing is acknowledged, nothing is changed. */
+import type { Redis } from "ioredis";
+import type { Context } from "../context.ts";
+import { entryToMessage } from "./redis-entries.ts";
+import { streamKey } from "./redis-topic-keys.ts";
+import type { Places, TopicMessage } from "./topic-log.ts";
+
+const BLOCK_MS = 5_000;
+const COUNT = 100;
+
+/** Messages of one shard in order; of several shards, in the order of their appending as far as they were read together. Owns `reader`. */
+export async function* tailRedisTopic(
+  reader: Redis,
+  topic: { name: string; key: string; shards: number },
+  start: Places | "earliest",
+  signal: AbortSignal,
+  { clock, log }: Context,
+): AsyncGenerator<TopicMessage> {
+  const keys = Array.from({ length: topic.shards }, (_, shard) => streamKey(topic.key, shard));
+  const places = keys.map((_, shard) => (start === "earliest" ? "0-0" : (start[shard] ?? "0-0")));
+  const end = () => reader.disconnect();
+  signal.addEventListener("abort", end, { once: true });
+  try {
+    while (!signal.aborted) {
+      const reply = await reader
+        .callBuffer("XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", ...keys, ...places)
+        .catch(async (err: unknown) => {
+          if (signal.aborted) return null;
+          log.warn({ err, topic: topic.name }, "could not read, will be tried again");
+          await clock.sleep(500, signal).catch(() => {});
+          return null;
+        });
+      const messages: TopicMessage[] = [];
+      for (const [key, entries] of Array.isArray(reply) ? (reply as [Buffer, unknown[]][]) : []) {
+        const shard = keys.indexOf(key.toString());
+        for (const entry of entries) messages.push({ ...entryToMessage(topic.name, shard, entry), deliveries: 1 });
+        places[shard] = messages.at(-1)?.position ?? "0-0";
+      }
+      messages.sort((a, b) => a.appendedAtMs - b.appendedAtMs);
+      for (const message of messages) {
+        if (signal.aborted) return;
+        yield message;
+      }
+    }
+  } finally {
+    signal.removeEventListener("abort", end);
+    reader.disconnect();
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * The topics on Redis Streams: publish, subscribe, lag, trimming, put together. docs/topics.md tells how it works and
+ * what survives what; redis-topic.lua holds the layout. Not for Redis Cluster (a topic's keys lie in several slots).
+ */
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import type { Context } from "../context.ts";
+import { VigilaneError } from "../errors.ts";
+import { type Acquired, loop, service, within } from "../lifecycle.ts";
+import { checkStore, connectStore } from "../store.ts";
+import { RedisPublisher } from "./redis-publisher.ts";
+import { scripts } from "./redis-scripts.ts";
+import { RedisSubscription } from "./redis-subscription.ts";
+import { tailRedisTopic } from "./redis-tail.ts";
+import { groupKey, isDeadLetterTopic, metaKey, type RedisTopicSettings, topicKey } from "./redis-topic-keys.ts";
+import { deadLetterTopic, type Places, type SubscribeOptions, type TopicLog } from "./topic-log.ts";
+
+const TRIM_EVERY_MS = 2_000;
+const DEAD_LETTERS_MS = 7 * 24 * 3_600_000;
+
+const Three = z.tuple([z.number(), z.number(), z.number()]);
+
+/** What a start acquires. */
+interface Started {
+  commands: Redis;
+  publisher: RedisPublisher;
+  signal: AbortSignal;
+  /** Shards by topic, of the topics that this process has to do with. */
+  shards: Map<string, number>;
+  subscriptions: Set<RedisSubscription>;
+  storeRun: string;
+}
+
+export function createRedisTopicLog(settings: RedisTopicSettings, context: Context): TopicLog {
+  const { prefix = "vl:topic:", leaseMs = 3_000 } = settings;
+  const { clock } = context;
+  let started: Started | undefined;
+  const live = (): Started => {
+    if (started === undefined) throw new VigilaneError("STOPPED", "the topics are not started");
+    return started;
+  };
+
+  async function shardsOf(at: Started, topic: string): Promise<number> {
+    const known = at.shards.get(topic);
+    if (known !== undefined) return known;
+    const meta = metaKey(topicKey(prefix, topic));
+    const wanted = isDeadLetterTopic(topic) ? 1 : (settings.shards ?? 16);
+    // Never shrinks; growing moves keys to other shards, so that their order is kept only from then on.
+    if (Number((await at.commands.hget(meta, "shards")) ?? 0) < wanted) await at.commands.hset(meta, "shards", wanted);
+    const shards = Number(await at.commands.hget(meta, "shards"));
+    at.shards.set(topic, shards);
+    return shards;
+  }
+
+  /** For blocking reads: as the commands' connection, but its own. Its replies keep the form that RESP2 gives them. */
+  const readerOf = (at: Started): Redis => {
+    const reader = at.commands.duplicate({ protocol: 2 });
+    reader.on("error", () => {}); // the commands' connection says so
+    return reader;
+  };
+
+  const base = service("topics on Redis", context, async (acquired, signal) => {
+    const at = await startUp(settings, context, acquired, signal);
+    acquired.add(at, "subscriptions", async () => {
+      started = undefined;
+      await Promise.all([...at.subscriptions].map((subscription) => subscription.close()));
+      await within(clock, 2_000, "publishing what waits", () => at.publisher.idle()).catch(() => {});
+    });
+    started = at;
+    void loop(context, signal, "trimming the topics", async () => {
+      await clock.sleep(TRIM_EVERY_MS, signal);
+      for (const topic of at.shards.keys()) await trim(at, topic);
+    });
+  });
+
+  async function trim(at: Started, topic: string): Promise<void> {
+    const retentionMs = isDeadLetterTopic(topic)
+      ? Math.max(settings.retentionMs, DEAD_LETTERS_MS)
+      : settings.retentionMs;
+    const args = [retentionMs, settings.maxBytesPerTopic, leaseMs * 2];
+    const [, bytes, held] = Three.parse(await scripts.trim.run(at.commands, [topicKey(prefix, topic)], args));
+    if (held === 1) {
+      const { maxBytesPerTopic } = settings;
+      context.log.warn({ topic, bytes, maxBytesPerTopic }, "a consumer's backlog keeps the topic over its byte limit");
+    }
+  }
+
+  return {
+    ...base,
+
+    async ensureTopic(topic) {
+      await shardsOf(live(), topic);
+    },
+
+    async publish(topic, messages) {
+      const at = live();
+      const shards = at.shards.get(topic) ?? (await shardsOf(at, topic));
+      await at.publisher.publish(topicKey(prefix, topic), shards, messages);
+    },
+
+    subscribe(topic: string, options: SubscribeOptions) {
+      const at = live();
+      const key = topicKey(prefix, topic);
+      const parts = {
+        ...{ topic, options, leaseMs, topicKey: key, commands: at.commands, reader: readerOf(at) },
+        ...{ group: options.group, consumer: options.consumer, from: options.from ?? ("earliest" as const) },
+        groupKey: groupKey(key, options.group),
+        deadLetterKey: topicKey(prefix, deadLetterTopic(topic)),
+        prepare: () => shardsOf(at, topic),
+        storeRun: () => at.storeRun,
+      };
+      const subscription = new RedisSubscription(parts, context, () => at.subscriptions.delete(subscription));
+      at.subscriptions.add(subscription);
+      return subscription;
+    },
+
+    async lag(topic, group) {
+      const key = topicKey(prefix, topic);
+      const reply = Three.parse(await scripts.lag.run(live().commands, [key, groupKey(key, group)], []));
+      return { messages: reply[0], oldestAgeMs: reply[1], lost: reply[2] };
+    },
+
+    async *tail(topic, start, signal) {
+      const at = live();
+      const shards = await shardsOf(at, topic);
+      const either = AbortSignal.any([signal, at.signal]);
+      yield* tailRedisTopic(
+        readerOf(at),
+        { name: topic, key: topicKey(prefix, topic), shards },
+        start,
+        either,
+        context,
+      );
+    },
+
+    async ends(topic): Promise<Places> {
+      const at = live();
+      const shards = await shardsOf(at, topic);
+      const last = await at.commands.hgetall(metaKey(topicKey(prefix, topic)));
+      return Array.from({ length: shards }, (_, s) => `${last[`${s}:ms`] ?? 0}-${last[`${s}:n`] ?? 0}`);
+    },
+  };
+}
+
+async function startUp(
+  { redisUrl, prefix = "vl:topic:" }: RedisTopicSettings,
+  context: Context,
+  acquired: Acquired,
+  signal: AbortSignal,
+): Promise<Started> {
+  const commands = acquired.add(await connectStore(redisUrl, context), "connection", (redis) => redis.disconnect());
+  const publisher = new RedisPublisher(commands, prefix);
+  const at: Started = { commands, publisher, signal, shards: new Map(), subscriptions: new Set(), storeRun: "" };
+  await bindToRun(at);
+  commands.on("ready", () => {
+    const before = at.storeRun;
+    bindToRun(at).then(
+      () => {
+        if (at.storeRun === before) return;
+        context.log.warn("the store has restarted and may have lost its newest writes; reading from where it stands");
+        at.shards.clear();
+        for (const subscription of at.subscriptions) subscription.storeRolledBack();
+      },
+      () => {}, // away again: the next "ready" asks again
+    );
+  });
+  return at;
+}
+
+/**
+ * A store that fsyncs each write loses nothing when it restarts, and batches that are out stay valid. Any other may come
+ * back without its newest writes: then what a batch's processing wrote may be gone, and so its acknowledgement must
+ * not count. Batches are bound to the store's run for that.
+ */
+async function bindToRun(at: Started): Promise<void> {
+  const { fsync, runId } = await checkStore(at.commands);
+  at.storeRun = fsync === "always" ? "" : runId;
+}
