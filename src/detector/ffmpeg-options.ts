@@ -1,0 +1,83 @@
+/** ffmpeg's arguments, and why each is there. Pure: ffmpeg-frame-source.ts runs them. */
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Letterbox } from "./letterbox.ts";
+import type { DecodingPlan, StreamFacts } from "./stream-facts.ts";
+
+export type SourceKind = "rtsp" | "http" | "device" | "folder" | "image" | "file";
+
+/** A source that stays silent for this long is given up, and tried anew. */
+const SOCKET_TIMEOUT_US = "5000000";
+
+export function kindOf(source: string): SourceKind {
+  if (/^rtsps?:\/\//i.test(source)) return "rtsp";
+  if (/^https?:\/\//i.test(source)) return "http";
+  if (/^\/dev\/video/.test(source)) return "device";
+  if (statSync(source, { throwIfNoEntry: false })?.isDirectory()) return "folder";
+  return /\.(jpe?g|png)$/i.test(source) ? "image" : "file";
+}
+
+/** What ffmpeg opens, and the options before it. `listFile`: the concat list of a folder's or image's pictures. */
+export function inputOptions(
+  source: string,
+  kind: SourceKind,
+  listFile?: string,
+): { input: string; options: string[] } {
+  switch (kind) {
+    case "rtsp":
+      // TCP: lost UDP packets smear the picture. -timeout: else a mute camera hangs for ever.
+      return {
+        input: source,
+        options: ["-rtsp_transport", "tcp", "-timeout", SOCKET_TIMEOUT_US, "-fflags", "nobuffer"],
+      };
+    case "http":
+      return { input: source, options: ["-rw_timeout", SOCKET_TIMEOUT_US] };
+    case "device":
+      return { input: source, options: ["-f", "v4l2"] };
+    case "folder":
+    case "image":
+      return { input: listFile ?? source, options: ["-f", "concat", "-safe", "0"] };
+    case "file":
+      return { input: resolve(source), options: [] };
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** Packets only, nothing decoded: for the stream's facts. */
+export const PROBE_OUTPUT = ["-map", "0:v:0", "-c", "copy", "-f", "framecrc"];
+
+/** A recording is played in real time, from its place, again and again. */
+export function playbackOptions(startAtSeconds: number, loop: boolean): string[] {
+  return [
+    "-re",
+    ...(loop ? ["-stream_loop", "-1"] : []),
+    ...(startAtSeconds > 0 ? ["-ss", String(startAtSeconds)] : []),
+  ];
+}
+
+/** Before -i. One thread: frame threads hold back a frame each, which at one look a second is a second each. */
+export function decodingOptions({ keyframesOnly }: DecodingPlan): string[] {
+  return ["-threads", "1", ...(keyframesOnly ? ["-skip_frame", "nokey"] : [])];
+}
+
+/**
+ * One frame a look, native above and scaled below (picture.ts), uncompressed on stdout.
+ *
+ * select and not fps: fps waits for the next frame before it lets one go. 4:2:0 with the source's own matrix and range: what
+ * decoders put out, so that nothing of the native frame is converted. -threads:v 1 again: the output's filter and encoder
+ * threads would hold back a frame too. passthrough: neither doubled nor dropped.
+ */
+export function lookOptions(plan: DecodingPlan, facts: StreamFacts, box: Letterbox): string[] {
+  const interval = (plan.selectMs / 1000).toFixed(3);
+  const stride = Math.max(box.frameWidth, box.contentWidth);
+  const graph = [
+    `select='isnan(prev_selected_t)+gte(t-prev_selected_t,${interval})+lt(t,prev_selected_t)'`,
+    `crop=${facts.width}:${facts.height}:0:0`,
+    "format=yuv420p|yuvj420p",
+    "split[native][copy];" +
+      `[copy]scale=${box.contentWidth}:${box.contentHeight}:flags=bilinear,pad=${stride}:${box.contentHeight}:0:0[scaled];` +
+      `[native]pad=${stride}:${box.frameHeight}:0:0[wide];[wide][scaled]vstack`,
+  ].join(",");
+  return ["-map", "0:v:0", "-an", "-vf", graph, "-fps_mode", "passthrough", "-threads:v", "1", "-f", "yuv4mpegpipe"];
+}

@@ -1,0 +1,125 @@
+/**
+ * One ffmpeg child: the one file that imports fluent-ffmpeg (no longer maintained; child_process.spawn would take its
+ * place here, see docs/decisions). A child never outlives this process: it is killed at exit, and where the process is
+ * killed itself, the child ends at its next write to the broken pipe.
+ */
+import { execFile } from "node:child_process";
+import { Writable } from "node:stream";
+import { promisify } from "node:util";
+import fluent from "fluent-ffmpeg";
+import { VigilaneError } from "../errors.ts";
+
+export interface FfmpegRun {
+  /** Why it ended, in ffmpeg's own last words, without passwords; "" for exit code 0. Never rejects. */
+  readonly ended: Promise<string>;
+  /** SIGKILL: nothing of it is worth finishing. Resolves when it is gone. */
+  kill(): Promise<void>;
+}
+
+export interface FfmpegArguments {
+  input: string;
+  /** Before -i. */
+  before: readonly string[];
+  /** After it; the output goes to stdout. */
+  after: readonly string[];
+}
+
+/** What is alive, for the end of the process. */
+const alive = new Set<fluent.FfmpegCommand>();
+process.once("exit", () => {
+  for (const command of alive) command.kill("SIGKILL");
+});
+
+/** `onData` must not throw: when it does, the child is killed and `ended` says why. */
+export function startFfmpeg(
+  path: string,
+  { input, before, after }: FfmpegArguments,
+  onData: (chunk: Buffer) => void,
+  onLogLine?: (line: string) => void,
+): FfmpegRun {
+  const lastWords: string[] = [];
+  let started = false;
+  let killed = false;
+  let fault: string | undefined;
+  const sink = new Writable({
+    highWaterMark: 1 << 20,
+    write(chunk: Buffer, _encoding, done) {
+      try {
+        if (!killed) onData(chunk);
+        done();
+      } catch (error) {
+        fault = error instanceof Error ? error.message : String(error);
+        killed = true;
+        command.kill("SIGKILL");
+        done();
+      }
+    },
+  });
+  const command = fluent({ logger: undefined });
+  command.setFfmpegPath(path);
+  command.input(input).inputOptions(...twoAtLeast(["-hide_banner", "-nostats", ...before]));
+  command.outputOptions(...twoAtLeast([...after]));
+  command.output(sink, { end: true });
+  const ended = new Promise<string>((resolve) => {
+    const settle = (why: string) => {
+      alive.delete(command);
+      resolve(withoutPasswords(fault ?? why));
+    };
+    command.on("start", () => {
+      started = true;
+      alive.add(command);
+      if (killed) command.kill("SIGKILL");
+    });
+    command.on("stderr", (line: string) => {
+      onLogLine?.(line);
+      if (
+        /\b(error|failed|invalid|refused|unreachable|timed? ?out|not found|no such|denied|unauthorized|4\d\d)\b/i.test(
+          line,
+        )
+      ) {
+        lastWords.push(line.replace(/^\[[^\]]*\]\s*/, "").trim());
+        if (lastWords.length > 3) lastWords.shift();
+      }
+    });
+    command.on("end", () => settle(""));
+    command.on("error", (error: Error) => settle(lastWords.at(-1) ?? error.message.split("\n")[0] ?? "ffmpeg failed"));
+  });
+  command.run();
+  return {
+    ended,
+    async kill() {
+      killed = true;
+      if (started) command.kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+/** fluent-ffmpeg splits a lone argument at its blanks, several it leaves alone. */
+function twoAtLeast(options: string[]): [string, string, ...string[]] {
+  const [first, second, ...rest] = options;
+  if (first === undefined || second === undefined) throw new Error("at least two options");
+  return [first, second, ...rest];
+}
+
+/** rtsp://user:password@camera → rtsp://…@camera, wherever it stands. */
+export function withoutPasswords(text: string): string {
+  return text.replaceAll(/\/\/[^@/\s]+@/g, "//…@");
+}
+
+/** Options that every source needs came with 5.1 (RTSP's -timeout with 5.0, -fps_mode with 5.1). */
+const OLDEST = [5, 1] as const;
+
+/** Rejects with FFMPEG_MISSING when it cannot be run or is too old. Builds without a version number are taken on trust. */
+export async function checkFfmpeg(path: string): Promise<string> {
+  const run = promisify(execFile);
+  const { stdout } = await run(path, ["-hide_banner", "-version"], { timeout: 10_000 }).catch((cause: unknown) => {
+    throw new VigilaneError("FFMPEG_MISSING", `${path} cannot be run: ${String(cause)}`, { cause });
+  });
+  const version = /^ffmpeg version (\S+)/.exec(stdout)?.[1] ?? "unknown";
+  const [, major, minor] = /^n?(\d+)\.(\d+)/.exec(version) ?? [];
+  if (major !== undefined && (Number(major) - OLDEST[0] || Number(minor) - OLDEST[1]) < 0) {
+    throw new VigilaneError("FFMPEG_MISSING", `${path} is version ${version}; 5.1 or later is needed`);
+  }
+  return version;
+}
