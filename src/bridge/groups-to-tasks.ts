@@ -56,7 +56,7 @@ export function groupsToTasks(
       imageWidth: detection.imageWidth,
       imageHeight: detection.imageHeight,
       features,
-      score: entry.group && features ? scoreGroup(features, entry.group.classes) : SCORE_UNKNOWN,
+      score: scoreGroup(features, entry.group?.classes ?? []),
       capturedAtMs,
       detectedAtMs,
       freshnessSeconds,
@@ -73,8 +73,6 @@ export function groupsToTasks(
 }
 
 const NO_BOX: Bbox = [0, 0, 0, 0];
-/** Of a group whose producer computed no features: in the middle, neither first nor last. */
-const SCORE_UNKNOWN = 0.3;
 
 type Image =
   | { kind: "reference"; reference: string }

@@ -1,0 +1,43 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { groupsToTasks } from "../../src/bridge/groups-to-tasks.ts";
+import { readDetection } from "../../src/bridge/read-detection.ts";
+
+const place = { topic: "t", shard: 0, position: "1-0", appendedAtMs: 1_000, headers: {} };
+
+test("any bytes are either a detection or unreadable; they never throw", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 2_000 }), (bytes) => {
+      expect(["detection", "unreadable"]).toContain(readDetection(Buffer.from(bytes)).kind);
+    }),
+  );
+});
+
+test("whatever the groups hold: one task for each entry, ids all different", () => {
+  const entry = fc.oneof(
+    fc.json().map((text) => JSON.parse(text) as unknown),
+    fc.record({
+      groupIndex: fc.oneof(fc.integer({ min: 0, max: 3 }), fc.string()),
+      memberIndices: fc.array(fc.integer()),
+      bbox: fc.array(fc.double()),
+    }),
+  );
+  fc.assert(
+    fc.property(fc.array(entry, { maxLength: 8 }), fc.json(), (trafficGroups, objects) => {
+      const reading = readDetection(
+        Buffer.from(
+          JSON.stringify({
+            cameraId: "c",
+            trafficGroups,
+            detectedObjects: JSON.parse(objects) as unknown,
+            groupImages: trafficGroups,
+          }),
+        ),
+      );
+      if (reading.kind === "unreadable") throw new Error(reading.why);
+      const { tasks } = groupsToTasks(reading.detection, place, 10);
+      expect(tasks).toHaveLength(trafficGroups.length);
+      expect(new Set(tasks.map(({ task }) => task.taskId)).size).toBe(trafficGroups.length);
+    }),
+  );
+});
