@@ -41,6 +41,8 @@ export const KEYS = {
   risks: "vl:risks",
   /** Hash: field = <role>/<instance>, value = RoleHealth. */
   roles: "vl:roles",
+  /** Hash: field = role, value = how often the supervisor had to start it again. */
+  restarts: "vl:restarts",
   /** Hash: field = key group id, value = KeyGroupEvent. Written once a second by the bridge. */
   keyGroups: "vl:key-groups",
   /** Hash: field json = Totals. Written once a second by the results role. */

@@ -1,0 +1,55 @@
+/** The command line: `vigilane up | load | try | doctor | <role> | --help | --version`. */
+import { readFileSync } from "node:fs";
+import { ROLES, type Role } from "./config.ts";
+import { errorCode, explain } from "./errors.ts";
+
+/** Resolves with the exit code. */
+async function main(argv: readonly string[]): Promise<number> {
+  const [command, ...rest] = argv;
+  if (command === undefined || rest.includes("--help") || ["--help", "-h", "help"].includes(command)) {
+    const { help } = await import("./commands/help.ts");
+    process.stdout.write(help(command));
+    return 0;
+  }
+  if (command === "--version" || command === "-v") {
+    process.stdout.write(`${version()}\n`);
+    return 0;
+  }
+  switch (command) {
+    case "up":
+      return (await import("./commands/up.ts")).up(rest);
+    case "load":
+      return (await import("./commands/load.ts")).load(rest);
+    case "try":
+      return (await import("./commands/try.ts")).tryImage(rest);
+    case "doctor":
+      return (await import("./commands/doctor.ts")).doctor(rest);
+    default:
+      if (isRole(command)) return (await import("./commands/role.ts")).runRole(command, rest);
+      process.stderr.write(`vigilane: there is no command "${command}". \`vigilane --help\` shows them all.\n`);
+      return 2;
+  }
+}
+
+const isRole = (text: string): text is Role => (ROLES as readonly string[]).includes(text);
+
+/** The package's version; the same file from the sources and from the build one folder deeper. */
+function version(): string {
+  for (const up of ["../package.json", "../../package.json"]) {
+    try {
+      const parsed: unknown = JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8"));
+      if (typeof parsed === "object" && parsed !== null && "version" in parsed) return String(parsed.version);
+    } catch {
+      // not this one
+    }
+  }
+  return "unknown";
+}
+
+try {
+  // Not process.exit: what was written to a pipe must get out first. Whoever keeps the process alive is at fault.
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`vigilane: ${explain(error)}\n`);
+  process.exitCode = errorCode(error) === "SETTINGS_INVALID" ? 2 : 1;
+}
