@@ -10,7 +10,7 @@ import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import type { ImageStore } from "../images/image-store.ts";
 import { type Acquired, loop, type Service, service } from "../lifecycle.ts";
-import { connectStore } from "../store.ts";
+import { connectStore, type StoreOptions } from "../store.ts";
 import type { WaitingView } from "../waiting-view.ts";
 import { createAuth } from "./auth.ts";
 import { createDoors } from "./doors.ts";
@@ -60,10 +60,11 @@ export function createGatewayService(options: GatewayOptions, context: Context):
   let url = "";
   let sockets: Sockets | undefined;
   const gateway = service("gateway", context, async (acquired, signal) => {
-    const connect = async (what: string) =>
-      acquired.add(await connectStore(options.redisUrl, context), what, (redis) => redis.disconnect());
+    const connect = async (what: string, how: StoreOptions = {}) =>
+      acquired.add(await connectStore(options.redisUrl, context, how), what, (redis) => redis.disconnect());
     const [redis, reader, subscriber] = await Promise.all([
-      connect("connection"),
+      // Its duplicates (socket.io's adapter makes them) connect by themselves, and so wait for a store that is away.
+      connect("connection", { lazyConnect: false }),
       connect("connection for events"),
       connect("connection for pictures"),
     ]);

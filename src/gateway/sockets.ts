@@ -124,7 +124,8 @@ function tamedAdapter(redis: Redis, { clock }: Context) {
     heard = resolve;
   });
   return {
-    create: ((nsp: unknown) => {
+    // A function, not an arrow: socket.io calls it with `new`.
+    create: function create(nsp: unknown) {
       const adapter = make(nsp);
       const { onRawMessage, restoreSession } = adapter;
       adapter.onRawMessage = (message, place) => {
@@ -134,7 +135,7 @@ function tamedAdapter(redis: Redis, { clock }: Context) {
       adapter.restoreSession = (pid, place) =>
         within(clock, RESTORE_MS, "restoring a session", () => restoreSession.call(adapter, pid, place));
       return adapter;
-    }) as unknown as NonNullable<ConstructorParameters<typeof Server>[1]>["adapter"] & {},
+    },
     async listening() {
       const done = new AbortController();
       const prime = async () => {
