@@ -31,8 +31,10 @@ const Key = z.strictObject({
 const KeyGroupEntry = z.strictObject({
   id: z.string().regex(KEY_GROUP_ID, "must be 1 to 40 of a-z, 0-9 and dash"),
   provider: z.string().default("custom"),
-  baseUrl: z.url({ protocol: /^https?$/ }),
-  model: z.string().min(1),
+  /** Any OpenAI-compatible server, up to and including its version. Provider "simulated": default the simulator's own. */
+  baseUrl: z.url({ protocol: /^https?$/ }).optional(),
+  /** Provider "simulated": default simulated-vision. */
+  model: z.string().min(1).optional(),
   /** Groups of one account share their windows. Default: the group's id. */
   account: z
     .string()
@@ -86,7 +88,7 @@ export function loadKeyGroups(settings: Settings, env: NodeJS.ProcessEnv = proce
   if (!path) return simulatedKeyGroups(settings);
   const faults: string[] = [];
   const entries = readEntries(path, faults);
-  const groups = entries.map((entry, i) => complete(entry, i, path, env, faults));
+  const groups = entries.map((entry, i) => complete(entry, i, { path, env, faults, settings }));
   for (const [i, group] of groups.entries()) {
     if (groups.findIndex((other) => other.id === group.id) !== i)
       faults.push(`${path}: two key groups have the id ${group.id}`);
@@ -100,6 +102,10 @@ export function loadKeyGroups(settings: Settings, env: NodeJS.ProcessEnv = proce
   return groups;
 }
 
+const SIMULATED_MODEL = "simulated-vision";
+const simulatorBaseUrl = ({ simulatorUrl }: Pick<Settings, "simulatorUrl">) =>
+  new URL("/v1", simulatorUrl ?? "http://127.0.0.1:1").href;
+
 /** Ten accounts of 5 calls a second and 300 a minute at the simulated provider. */
 export function simulatedKeyGroups(settings: Pick<Settings, "simulatorUrl">): KeyGroup[] {
   return Array.from({ length: 10 }, (_, i) => {
@@ -107,8 +113,8 @@ export function simulatedKeyGroups(settings: Pick<Settings, "simulatorUrl">): Ke
     return {
       id: `simulated-${n}`,
       provider: "simulated",
-      baseUrl: settings.simulatorUrl ?? "http://127.0.0.1:0/v1",
-      model: "simulated-vision",
+      baseUrl: simulatorBaseUrl(settings),
+      model: SIMULATED_MODEL,
       account: `simulated-${n}`,
       windows: [
         { name: "requestsPerSecond", limit: 5, windowMs: 1_000 },
@@ -179,12 +185,17 @@ function readEntries(path: string, faults: string[]): z.infer<typeof KeyGroupEnt
   return [];
 }
 
+interface Reading {
+  path: string;
+  env: NodeJS.ProcessEnv;
+  faults: string[];
+  settings: Pick<Settings, "simulatorUrl">;
+}
+
 function complete(
   entry: z.infer<typeof KeyGroupEntry>,
   index: number,
-  path: string,
-  env: NodeJS.ProcessEnv,
-  faults: string[],
+  { path, env, faults, settings }: Reading,
 ): KeyGroup {
   const { maxConcurrent, ...limits } = entry.windows;
   const windows = (Object.keys(WINDOW_MS) as WindowName[]).flatMap((name) => {
@@ -201,15 +212,21 @@ function complete(
       return { id: key.id, secret: secret ?? "" };
     });
   if (keys.length === 0) faults.push(`${path}: keyGroups.${index} (${entry.id}): every key is disabled`);
+  const simulated = entry.provider === "simulated";
+  const baseUrl = entry.baseUrl ?? (simulated ? simulatorBaseUrl(settings) : undefined);
+  const model = entry.model ?? (simulated ? SIMULATED_MODEL : undefined);
+  for (const [name, value] of Object.entries({ baseUrl, model })) {
+    if (!value) faults.push(`${path}: keyGroups.${index} (${entry.id}): ${name} is missing`);
+  }
   return {
     id: entry.id,
     provider: entry.provider,
-    baseUrl: entry.baseUrl,
-    model: entry.model,
+    baseUrl: baseUrl ?? "",
+    model: model ?? "",
     account: entry.account ?? entry.id,
     windows,
     maxConcurrent: maxConcurrent ?? 0,
     keys,
-    simulated: entry.provider === "simulated",
+    simulated,
   };
 }
