@@ -169,7 +169,8 @@ local function leave_everything(id, r)
   elseif r.s == 'calling' then
     redis.call('ZREM', k'calls', id)
     redis.call('SREM', k('calls-of:' .. (r.w or '')), id)
-    free_slot(r.kg, id .. '#' .. r.e)
+    -- Its place among the calls in flight stays: the provider may still be at it. It falls when the call is settled, or
+    -- with the call's own time-out.
   end
 end
 

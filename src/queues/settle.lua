@@ -49,6 +49,7 @@ local group = ''
 if feedback ~= '' then
   local f = cjson.decode(feedback)
   group = f.group
+  if f.called then free_slot(group, id .. '#' .. epoch) end
   learn(f)
 end
 

@@ -198,8 +198,24 @@ describe("leases", () => {
     const [one] = taken;
     if (!one) throw new Error("nothing taken");
     await quota.spend(one, "w:1", 5_000, false);
-    await quota.settle(one, assessed, null);
+    await quota.settle(one, assessed, {
+      keyGroup: one.keyGroup,
+      keyId: one.keyId,
+      called: true,
+      ok: true,
+      latencyMs: 5,
+    });
     expect((await quota.take(9)).taken).toHaveLength(1);
+  });
+
+  test("the place of a call in flight outlives its worker: the provider may still be at it", async () => {
+    await groups(aKeyGroup({ windows: [{ name: "requestsPerSecond", limit: 50, windowMs: 1_000 }], maxConcurrent: 1 }));
+    await room.admit([anArrival()]);
+    const [one] = (await quota.take(1)).taken;
+    if (!one) throw new Error("nothing taken");
+    await quota.spend(one, "w:1", 60_000, false);
+    expect(await room.sweep(["w:1"])).toMatchObject({ orphaned: 1 });
+    expect((await quota.take(1)).taken).toHaveLength(0);
   });
 
   test("a lease is spent once, and a verdict ends the task in one outcome", async () => {
