@@ -4,6 +4,7 @@ import { systemClock } from "../../src/context.ts";
 import { openTopicLog, type TopicLogSpec } from "../support/open-topic-log.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import { topicLogConformance } from "./topic-log.suite.ts";
+import { topicLogProcessConformance } from "./topic-log-processes.suite.ts";
 import type { TopicLogFixture } from "./topic-log-scene.ts";
 
 const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
@@ -30,3 +31,4 @@ const fixture: TopicLogFixture = {
 };
 
 topicLogConformance("Redis", fixture);
+topicLogProcessConformance("Redis", fixture);

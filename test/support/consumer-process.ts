@@ -25,8 +25,36 @@ export class ConsumerProcess {
     for (;;) {
       const found = this.told.find(is);
       if (found) return found;
-      await new Promise<void>((resolve) => this.#news.push(resolve));
+      await this.#more();
     }
+  }
+
+  #more(): Promise<void> {
+    return new Promise((resolve) => this.#news.push(resolve));
+  }
+
+  /** Resolves when so many batches have been acknowledged. */
+  async acknowledgements(count: number): Promise<void> {
+    while (this.told.filter(isAcknowledged).length < count) await this.#more();
+  }
+
+  /** Resolves with the numbers of a key's acknowledged messages ("<key> <n>") when there are `count`, and `value` among them. */
+  async valuesAcknowledged(key: string, count: number, value?: string): Promise<number[]> {
+    for (;;) {
+      const values = this.told
+        .filter(isAcknowledged)
+        .flatMap(({ messages }) => messages.filter((message) => message.key === key))
+        .map((message) => Buffer.from(message.valueBase64, "base64").toString());
+      if (values.length >= count && (value === undefined || values.includes(value))) {
+        return values.map((each) => Number(each.slice(key.length + 1)));
+      }
+      await this.#more();
+    }
+  }
+
+  /** Asks `empty` after each thing that is told, until it says yes. */
+  async drained(empty: () => Promise<boolean>): Promise<void> {
+    while (!(await empty())) await this.#more();
   }
 
   acknowledge(): void {
@@ -44,6 +72,8 @@ export class ConsumerProcess {
   }
 }
 
-export const isBatch = (told: Told) => told.kind === "batch";
-export const isAcknowledged = (told: Told) => told.kind === "acknowledged";
-export const isRefused = (told: Told) => told.kind === "refused";
+type Of<K extends Told["kind"]> = Extract<Told, { kind: K }>;
+export const isBatch = (told: Told): told is Of<"batch"> => told.kind === "batch";
+export const isAcknowledged = (told: Told): told is Of<"acknowledged"> => told.kind === "acknowledged";
+export const isRefused = (told: Told): told is Of<"refused"> => told.kind === "refused";
+export const isPoison = (told: Told): told is Of<"poison"> => told.kind === "poison";

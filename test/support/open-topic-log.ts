@@ -9,6 +9,7 @@ export type TopicLogSpec = {
   retentionMs: number;
   maxBytesPerTopic: number;
   shards: number;
+  leaseMs?: number;
 };
 
 export function openTopicLog(spec: TopicLogSpec, context: Context): TopicLog {

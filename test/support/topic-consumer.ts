@@ -2,6 +2,7 @@
  * A consumer in a process of its own, so that tests can kill and stop it. It tells each batch to its parent and does
  * what the parent answers; with `dieOn` it kills itself when it meets that value, as a crash of native code would.
  */
+import { appendFileSync } from "node:fs";
 import { pino } from "pino";
 import { systemClock } from "../../src/context.ts";
 import { errorCode } from "../../src/errors.ts";
@@ -16,6 +17,8 @@ export interface ConsumerOrder {
   maxMessages?: number;
   /** Acknowledge every batch unasked. */
   acknowledge: boolean;
+  /** File to which each message that was processed is added as a line, before it is acknowledged; outlives the process. */
+  ledger: string;
   /** A value (UTF-8) that ends this process with SIGKILL when it is handed out. */
   dieOn?: string;
 }
@@ -52,6 +55,7 @@ const subscription = log.subscribe(order.topic, {
 });
 for await (const batch of subscription.batches()) {
   if (batch.messages.some((message) => message.value.toString() === order.dieOn)) process.kill(process.pid, "SIGKILL");
+  appendFileSync(order.ledger, batch.messages.map((message) => `${JSON.stringify(toTold(message))}\n`).join(""));
   tell({ kind: "batch", messages: batch.messages.map(toTold) });
   if (!order.acknowledge) await new Promise((resolve) => process.once("message", resolve));
   await batch.acknowledge().then(

@@ -1,0 +1,215 @@
+/** What only the Redis topics promise: trimming, exactly-once appends, the outbox, a store that forgets, and their price. */
+import { Redis } from "ioredis";
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { systemClock } from "../../src/context.ts";
+import { connectStore } from "../../src/store.ts";
+import { createRedisOutboxTransfer } from "../../src/topics/outbox-transfer.ts";
+import type { RedisTopicSettings } from "../../src/topics/redis-topic-keys.ts";
+import { createRedisTopicLog } from "../../src/topics/redis-topic-log.ts";
+import { startRedis, type TestRedis } from "../support/redis.ts";
+import { TopicReader } from "../support/topic-reader.ts";
+import { keysOf, numbersOf, said, upTo } from "./topic-log-scene.ts";
+
+const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
+
+async function topics(server: TestRedis, overrides: Partial<RedisTopicSettings> = {}) {
+  const settings = { redisUrl: server.url, retentionMs: 3_600_000, maxBytesPerTopic: 1 << 28, shards: 2, leaseMs: 300 };
+  const log = createRedisTopicLog({ ...settings, ...overrides }, context);
+  onTestFinished(() => log.stop());
+  await log.start();
+  const admin = new Redis(server.url);
+  admin.on("error", () => {});
+  onTestFinished(() => admin.disconnect());
+  const stored = async (topic: string) =>
+    (await admin.xlen(`vl:topic:${topic}:0`)) + (await admin.xlen(`vl:topic:${topic}:1`));
+  return {
+    log,
+    admin,
+    stored,
+    reader: (topic: string, group = "g") => new TopicReader(log, topic, { group, consumer: "c" }),
+  };
+}
+
+describe("on a server of their own", () => {
+  test("trimming by age passes a group that has gone, and tells it how many messages it lost", async () => {
+    const { log, reader, stored } = await topics(await startRedis(), { retentionMs: 400 });
+    const gone = reader("x");
+    await log.publish(
+      "x",
+      keysOf(10).map((key) => said(key, 0)),
+    );
+    await gone.take(10);
+    await gone.close();
+    await log.publish(
+      "x",
+      keysOf(7).map((key) => said(key, 1)),
+    );
+    await expect.poll(() => stored("x"), { timeout: 15_000 }).toBe(0);
+    expect(await log.lag("x", "g")).toEqual({ messages: 0, oldestAgeMs: 0, lost: 7 });
+    await log.publish("x", [said("camera-1", 2)]);
+    expect(await log.lag("x", "g")).toMatchObject({ messages: 1, lost: 7 });
+    expect(numbersOf(await reader("x").take(1), "camera-1")).toEqual([2]);
+    // Counted for good where the group has read on; still open in the other shard.
+    expect(await log.lag("x", "g")).toEqual({ messages: 0, oldestAgeMs: 0, lost: 7 });
+  });
+
+  test("trimming never passes a living group, neither by age nor by bytes", async () => {
+    const { log, reader, stored } = await topics(await startRedis(), { retentionMs: 400, maxBytesPerTopic: 4_000 });
+    const slow = reader("x");
+    await log.publish(
+      "x",
+      upTo(50).map((n) => ({ key: "a", value: Buffer.from(`a ${n}`.padEnd(1_000, " ")) })),
+    );
+    const out = await slow.next();
+    slow.pause();
+    // Another topic of the same log is trimmed in the same round, after this one: a sign that the round is over.
+    await log.publish("y", [said("a", 0)]);
+    await expect.poll(() => stored("y"), { timeout: 15_000 }).toBe(0);
+    expect(await stored("x")).toBe(50);
+    await out.acknowledge();
+    slow.resume();
+    await slow.take(50 - out.messages.length);
+    await expect.poll(() => stored("x"), { timeout: 15_000 }).toBe(0);
+    expect((await log.lag("x", "g")).lost).toBe(0);
+  });
+
+  test("trimming by bytes keeps the newest", async () => {
+    const { log, admin, stored } = await topics(await startRedis(), { maxBytesPerTopic: 100_000 });
+    const value = (n: number) => Buffer.from(`k${n % 9} ${n}`.padEnd(1_000, " "));
+    await log.publish(
+      "x",
+      upTo(500).map((n) => ({ key: `k${n % 9}`, value: value(n) })),
+    );
+    await expect.poll(() => stored("x"), { timeout: 15_000 }).toBeLessThan(100);
+    expect(await stored("x")).toBeGreaterThan(30);
+    const newest = await admin.xrevrange("vl:topic:x:0", "+", "-", "COUNT", 1);
+    expect(newest).toHaveLength(1);
+  });
+
+  test("a store that has forgotten everything is begun anew", async () => {
+    const server = await startRedis({ appendonly: false });
+    const { log, reader } = await topics(server);
+    const consumer = reader("x");
+    await log.publish("x", [said("a", 0)]);
+    await consumer.take(1);
+    await server.kill("SIGKILL");
+    await server.restart();
+    await log.publish("x", [said("a", 1)]);
+    expect(numbersOf(await consumer.take(1), "a")).toEqual([1]);
+  });
+
+  test("where the store may forget its newest writes, a batch from before its restart is refused and comes again", async () => {
+    const server = await startRedis({ appendfsync: "everysec" });
+    const { log, reader } = await topics(server);
+    const consumer = reader("x");
+    await log.publish("x", [said("a", 0)]);
+    const out = await consumer.next();
+    await server.kill("SIGTERM"); // in order, so that the message itself stays
+    await server.restart();
+    await expect(out.acknowledge()).rejects.toMatchObject({ code: "OWNERSHIP_LOST" });
+    expect(numbersOf(await consumer.take(1), "a")).toEqual([0]);
+  });
+
+  test("a store that stands still for longer than the leases takes nobody's shards away", async () => {
+    const server = await startRedis();
+    const { log, admin } = await topics(server);
+    const consumers = ["a", "b"].map((consumer) => new TopicReader(log, "x", { group: "g", consumer }));
+    const batches = consumers.map((consumer) => consumer.next());
+    await log.publish(
+      "x",
+      keysOf(20).map((key) => said(key, 0)),
+    );
+    const out = await Promise.all(batches);
+    await server.kill("SIGSTOP");
+    await context.clock.sleep(1_000); // three leases: the length is the matter of this test
+    await server.kill("SIGCONT");
+    await admin.ping();
+    const seen = async () => Number(await admin.hget("vl:topic:x:group:g", "seen"));
+    const before = await seen();
+    await expect.poll(seen).toBeGreaterThan(before + 150); // both have looked after their shards since
+    await Promise.all(out.map((batch) => batch.acknowledge()));
+    expect(await log.lag("x", "g")).toMatchObject({ messages: 0 });
+  });
+});
+
+describe("on one server", () => {
+  let server: TestRedis;
+  beforeAll(async () => {
+    server = await startRedis();
+  });
+  afterAll(() => server.stop());
+
+  test("a key with a lone surrogate comes out as it went in", async () => {
+    const { log, reader } = await topics(server);
+    await log.publish("surrogates", [{ key: "\ud800", value: Buffer.of(), headers: { "\udfff": "\ud834" } }]);
+    expect((await reader("surrogates").take(1))[0]).toMatchObject({ key: "\ud800", headers: { "\udfff": "\ud834" } });
+  });
+
+  test("connections that break while publishing neither lose nor double nor disorder a message", async () => {
+    const { log, admin, stored } = await topics(server);
+    let going = true;
+    const breaking = (async () => {
+      for (; going; await context.clock.sleep(3)) await admin.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+    })();
+    for (const n of upTo(400)) {
+      const published = log.publish("broken", [said("a", n)]);
+      if (n % 5 === 0) await published; // else the next ones go with it
+    }
+    await log.publish("broken", [said("b", 0)]);
+    going = false;
+    await breaking;
+    expect(await stored("broken")).toBe(401);
+    const consumer = new TopicReader(log, "broken", { group: "g", consumer: "c" });
+    expect(numbersOf(await consumer.take(401), "a")).toEqual(upTo(400));
+  });
+
+  test("the outbox moves to the topic exactly once, with two writers and broken connections", async () => {
+    const { log, admin, stored } = await topics(server);
+    await log.ensureTopic("results");
+    const writers = await Promise.all(
+      upTo(2).map(async () => {
+        const redis = await connectStore(server.url, context);
+        onTestFinished(() => redis.disconnect());
+        return createRedisOutboxTransfer(redis, { outboxKey: "{vl}:outbox" });
+      }),
+    );
+    for (const n of upTo(300)) await admin.xadd("{vl}:outbox", "*", "json", String(n));
+    const outbox = await admin.xrange("{vl}:outbox", "-", "+");
+    const entries = outbox.map(([outboxId, fields]) => ({ outboxId, message: said("camera-1", Number(fields[1])) }));
+    let moved = 0;
+    const writing = writers.map(async (writer) => {
+      for (let i = 0; i < entries.length; i += 10) {
+        moved += await writer.transfer("results", entries.slice(i, i + 10));
+        if (i % 50 === 0) await admin.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+      }
+    });
+    await Promise.all(writing);
+    expect(await stored("results")).toBe(300);
+    expect(await admin.xlen("{vl}:outbox")).toBe(0);
+    expect(moved).toBeLessThanOrEqual(300); // less where an answer was lost with its connection
+    const consumer = new TopicReader(log, "results", { group: "g", consumer: "c" });
+    expect(numbersOf(await consumer.take(300), "camera-1")).toEqual(upTo(300));
+  });
+
+  test("an idle consumer of 16 shards costs the store few commands", async () => {
+    const { log, admin } = await topics(server, { shards: 16, leaseMs: 3_000 });
+    const consumer = new TopicReader(log, "idle", { group: "g", consumer: "c" });
+    await log.publish("idle", [said("a", 0)]);
+    await consumer.take(1);
+    const hanging = consumer.next().catch(() => {});
+    const calls = async () => {
+      const stats = await admin.info("commandstats");
+      return [...stats.matchAll(/cmdstat_(?:evalsha|eval|xread|xadd):calls=(\d+)/g)].reduce(
+        (sum, [, n]) => sum + Number(n),
+        0,
+      );
+    };
+    const before = await calls();
+    await context.clock.sleep(4_000); // the span that is measured
+    // A tick a second; a read every five seconds; a trim every two, of this topic.
+    expect((await calls()) - before).toBeLessThanOrEqual(4 * 2.5);
+    await consumer.close();
+    await hanging;
+  });
+});
