@@ -227,6 +227,8 @@ export const CameraStatus = z.object({
   /** Asked for, and what the detector manages (longer under overload). */
   frameIntervalMs: z.number(),
   actualIntervalMs: z.number().nullable(),
+  /** Instance of the detector that watches it. */
+  detector: z.string().optional(),
   /** Since the detector's start. dropped: decoded for a look but replaced by a newer frame before it was looked at. */
   frames: z.object({ decoded: z.number(), detected: z.number(), dropped: z.number() }),
 });

@@ -34,6 +34,9 @@ const BACK_OFF_MS = { first: 500, most: 30_000 };
 /** A source that ran this long is taken for sound again. */
 const SOUND_MS = 10_000;
 
+/** Entries of a looped folder's list. */
+const LONG_LIST = 1_000;
+
 type Options = Parameters<FrameSourceFactory>[0];
 
 export function createFfmpegSources(ffmpegPath: string, context: Context): FrameSourceFactory {
@@ -51,7 +54,7 @@ function createSource(ffmpegPath: string, buffers: BufferPool, options: Options,
 }
 
 /** What became of one connection. */
-type End = { kind: "broken"; why: string; frames: number } | { kind: "finished" };
+type End = { kind: "broken"; why: string; frames: number } | { kind: "finished" } | { kind: "played" };
 
 class Watching {
   readonly #ffmpegPath: string;
@@ -98,6 +101,7 @@ class Watching {
         this.#say("offline", "the recording has ended");
         return;
       }
+      if (end.kind === "played") continue; // from the beginning
       if (end.frames === 0) this.#facts = undefined; // it may have become another stream
       failures = end.frames > 0 && clock.monotonicMs() - startedMs > SOUND_MS ? 1 : failures + 1;
       const backOffMs =
@@ -114,7 +118,7 @@ class Watching {
     const kind = kindOf(source);
     const lookMs = Math.min(intervalMs, LONGEST_LOOK_MS);
     const list = await this.#listOfImages(kind, lookMs);
-    const opened = inputOptions(source, kind, list);
+    const opened = inputOptions(source, kind, lookMs, list);
     this.#facts ??= await this.#probe(opened, lookMs, kind);
     const facts = this.#facts;
     const recorded = kind === "folder" || kind === "image" || kind === "file" || facts.durationSeconds !== null;
@@ -122,7 +126,7 @@ class Watching {
     const box = letterbox(inputSize, facts.width, facts.height);
     const before = [
       ...decodingOptions(plan),
-      ...(recorded ? playbackOptions(startAtSeconds % (facts.durationSeconds ?? Number.POSITIVE_INFINITY), loop) : []),
+      ...(recorded ? playbackOptions(kind, startAtSeconds % (facts.durationSeconds ?? Infinity), loop) : []),
       ...opened.options,
     ];
     return this.#watch(
@@ -200,7 +204,7 @@ class Watching {
     over.abort();
     reader.end();
     const guarded = await guard;
-    if (recorded && !loop && why === "" && guarded === "" && frames > 0) return { kind: "finished" };
+    if (recorded && why === "" && guarded === "" && frames > 0) return { kind: loop ? "played" : "finished" };
     return { kind: "broken", why: guarded || why, frames };
   }
 
@@ -232,15 +236,18 @@ class Watching {
 
   /** ffmpeg's concat list of the folder's pictures, one a look; all of the first one's kind. */
   async #listOfImages(kind: SourceKind, lookMs: number): Promise<string | undefined> {
-    if (kind !== "folder" && kind !== "image") return undefined;
+    if (kind !== "folder") return undefined;
     const source = resolve(this.#options.source);
-    const names = kind === "image" ? [source] : (await readdir(source)).sort().map((name) => join(source, name));
+    const names = (await readdir(source)).sort().map((name) => join(source, name));
     const pictures = names.filter((name) => /\.(jpe?g|png)$/i.test(name));
     const [first] = pictures;
     if (!first) throw new Error(`there is no .jpg or .png in ${source}`);
     const alike = pictures.filter((name) => isPng(name) === isPng(first));
     const quoted = (name: string) => `'${name.replaceAll("'", "'\\''")}'`;
-    const lines = alike.map((name) => `file ${quoted(name)}\nduration ${lookMs / 1000}`);
+    const round = alike.map((name) => `file ${quoted(name)}\nduration ${lookMs / 1000}`);
+    // ffmpeg cannot loop a list: a long one, so that a new child every few looks is not needed.
+    const rounds = this.#options.loop ? Math.ceil(LONG_LIST / round.length) : 1;
+    const lines = Array.from({ length: rounds }, () => round).flat();
     const path = join(this.#scratch, "pictures.ffconcat");
     await writeFile(path, `ffconcat version 1.0\n${lines.join("\n")}\n`);
     return path;

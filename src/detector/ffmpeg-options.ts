@@ -17,10 +17,11 @@ export function kindOf(source: string): SourceKind {
   return /\.(jpe?g|png)$/i.test(source) ? "image" : "file";
 }
 
-/** What ffmpeg opens, and the options before it. `listFile`: the concat list of a folder's or image's pictures. */
+/** What ffmpeg opens, and the options before it. `listFile`: the concat list of a folder's pictures. `lookMs`: one picture each. */
 export function inputOptions(
   source: string,
   kind: SourceKind,
+  lookMs: number,
   listFile?: string,
 ): { input: string; options: string[] } {
   switch (kind) {
@@ -35,8 +36,12 @@ export function inputOptions(
     case "device":
       return { input: source, options: ["-f", "v4l2"] };
     case "folder":
-    case "image":
       return { input: listFile ?? source, options: ["-f", "concat", "-safe", "0"] };
+    case "image": {
+      const looksASecond = String(1000 / lookMs);
+      const options = ["-f", "image2", "-pattern_type", "none", "-loop", "1", "-framerate", looksASecond];
+      return { input: resolve(source), options };
+    }
     case "file":
       return { input: resolve(source), options: [] };
     default:
@@ -48,7 +53,8 @@ export function inputOptions(
 export const PROBE_OUTPUT = ["-map", "0:v:0", "-c", "copy", "-f", "framecrc"];
 
 /** A recording is played in real time, from its place, again and again. */
-export function playbackOptions(startAtSeconds: number, loop: boolean): string[] {
+export function playbackOptions(kind: SourceKind, startAtSeconds: number, loop: boolean): string[] {
+  if (kind === "image" || kind === "folder") return ["-re"]; // looped by their own means
   return [
     "-re",
     ...(loop ? ["-stream_loop", "-1"] : []),

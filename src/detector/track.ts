@@ -31,6 +31,8 @@ export interface Track {
 export interface TrackState {
   tracks: readonly Track[];
   nextId: number;
+  /** When the last look was; null before the first. */
+  atMs: number | null;
 }
 
 export interface TrackRule {
@@ -44,7 +46,7 @@ export interface TrackRule {
 
 export const BYTE_TRACK: TrackRule = { confident: 0.25, weak: 0.1, lostAfterMs: 3_000 };
 
-export const NO_TRACKS: TrackState = { tracks: [], nextId: 1 };
+export const NO_TRACKS: TrackState = { tracks: [], nextId: 1, atMs: null };
 
 /** Classes that a detector confuses are one kind: a track may change between them, at a price. */
 const KINDS: Readonly<Record<string, string>> = {
@@ -98,9 +100,10 @@ export function track(
   );
   match(confident, state.tracks);
   const taken = new Set(ids.values());
+  // A weak box may stand for what was just seen, not for what was lost: that would be a guess.
   match(
     weak,
-    state.tracks.filter((known) => !taken.has(known.id)),
+    state.tracks.filter((known) => !taken.has(known.id) && known.seenAtMs === state.atMs),
   );
 
   let nextId = state.nextId;
@@ -116,7 +119,7 @@ export function track(
     const trackId = ids.get(i);
     return trackId === undefined ? [] : [{ ...(candidates[i] as Candidate), trackId }];
   });
-  return { tracked, state: { tracks, nextId } };
+  return { tracked, state: { tracks, nextId, atMs } };
 }
 
 const confidence = (candidates: readonly Candidate[], i: number) => candidates[i]?.confidence ?? 0;

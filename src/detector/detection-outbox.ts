@@ -1,0 +1,87 @@
+/**
+ * Detections on their way to the topic: crops into the image store first, then the message. When store or topic are slow
+ * or away, looking goes on; the newest detections of each camera wait here, older ones are dropped and counted. (What was
+ * never appended was never accepted; by the time the store is back it would be stale.)
+ */
+import type { Context } from "../context.ts";
+import type { ImageStore } from "../images/image-store.ts";
+import { loop } from "../lifecycle.ts";
+import type { Detection } from "../messages.ts";
+import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
+
+/** A detection without its images' references, and the images. */
+export interface Parcel {
+  detection: Detection & { cameraId: string };
+  crops: { groupIndex: number; jpeg: Buffer }[];
+}
+
+/** Detections of one camera that wait at most. */
+const WAITING_PER_CAMERA = 10;
+const BATCH = 50;
+
+export class DetectionOutbox {
+  readonly #topics: Pick<TopicLog, "publish">;
+  readonly #images: Pick<ImageStore, "put">;
+  readonly #context: Context;
+  #waiting: Parcel[] = [];
+  #wake: () => void = () => {};
+  published = 0;
+  dropped = 0;
+
+  constructor(topics: Pick<TopicLog, "publish">, images: Pick<ImageStore, "put">, context: Context) {
+    this.#topics = topics;
+    this.#images = images;
+    this.#context = context;
+  }
+
+  /** Never waits. */
+  offer(parcel: Parcel): void {
+    this.#waiting.push(parcel);
+    const { cameraId } = parcel.detection;
+    const ofCamera = this.#waiting.filter((other) => other.detection.cameraId === cameraId);
+    if (ofCamera.length > WAITING_PER_CAMERA) {
+      this.#waiting.splice(this.#waiting.indexOf(ofCamera[0] as Parcel), 1);
+      this.dropped += 1;
+    }
+    this.#wake();
+  }
+
+  /** Publishes until `signal` aborts; then what waits is sent once more, for as long as the caller's deadline allows. */
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => this.#wake(), { once: true });
+    let batch: Parcel[] = [];
+    await loop(this.#context, signal, "publishing detections", async () => {
+      if (batch.length === 0) batch = this.#waiting.splice(0, BATCH);
+      if (batch.length === 0) return await this.#offered(signal);
+      await this.#send(batch);
+      batch = [];
+    });
+    await this.#send([...batch, ...this.#waiting.splice(0)]);
+  }
+
+  /** Repeatable: references and message ids are the same the second time, and consumers are idempotent by them. */
+  async #send(parcels: readonly Parcel[]): Promise<void> {
+    if (parcels.length === 0) return;
+    const messages = await Promise.all(parcels.map((parcel) => this.#message(parcel)));
+    await this.#topics.publish(TOPICS.detections, messages);
+    this.published += parcels.length;
+  }
+
+  async #message({ detection, crops }: Parcel) {
+    const groupImages = await Promise.all(
+      crops.map(async ({ groupIndex, jpeg }) => {
+        const name = `${detection.messageId}_group${groupIndex}`;
+        return { groupIndex, imageUrl: await this.#images.put(detection.cameraId, name, jpeg) };
+      }),
+    );
+    const complete: Detection = { ...detection, groupImages };
+    return { key: detection.cameraId, value: Buffer.from(JSON.stringify(complete)) };
+  }
+
+  #offered(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      if (this.#waiting.length > 0 || signal.aborted) resolve();
+    });
+  }
+}

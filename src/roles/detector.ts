@@ -1,0 +1,74 @@
+/** The detector's role: ffmpeg, model and footage are found or fetched, then every camera is watched. */
+import { existsSync } from "node:fs";
+import { ensureFfmpeg } from "../assets/ffmpeg.ts";
+import { ensureFootage } from "../assets/footage.ts";
+import { ensureModel } from "../assets/models.ts";
+import { type Camera, readCameras } from "../cameras.ts";
+import type { Settings } from "../config.ts";
+import type { Context } from "../context.ts";
+import { demoCameras } from "../detector/demo-cameras.ts";
+import { createCameraDetector } from "../detector/detector.ts";
+import { createFfmpegSources } from "../detector/ffmpeg-frame-source.ts";
+import { checkFfmpeg } from "../detector/ffmpeg-process.ts";
+import { createInferencePool } from "../detector/inference-pool.ts";
+import { createFolderImageStore } from "../images/folder-image-store.ts";
+import { type Service, service } from "../lifecycle.ts";
+import { checkStore, connectStore } from "../store.ts";
+import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
+import { TOPICS } from "../topics/topic-log.ts";
+import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+
+const HOUR_MS = 3_600_000;
+
+export function createDetector(settings: Settings, context: Context): Service & { detail(): string } {
+  let detail = () => "starting";
+  const base = service("detector's role", context, async (acquired) => {
+    const url = storeUrl(settings);
+    const ffmpegPath = await ensureFfmpeg(settings, context);
+    const version = await checkFfmpeg(ffmpegPath);
+    const model = await ensureModel(settings, context);
+    const cameras = await camerasOf(settings, context);
+    context.log.info({ ffmpeg: ffmpegPath, version, cameras: cameras.length }, "the detector has what it needs");
+
+    // States and previews: never sent late, so never queued while the store is away.
+    const redis = acquired.add(
+      await connectStore(url, context, { maxRetriesPerRequest: 0, enableOfflineQueue: false }),
+      "store connection",
+      (r) => r.disconnect(),
+    );
+    await checkStore(redis);
+    const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
+    const { topicRetentionHours, topicMaxBytes: maxBytesPerTopic } = settings;
+    const topics = await acquired.start(
+      createRedisTopicLog({ redisUrl: url, retentionMs: topicRetentionHours * HOUR_MS, maxBytesPerTopic }, context),
+    );
+    await topics.ensureTopic(TOPICS.detections);
+    const detector = createCameraDetector(
+      {
+        instance: instanceName("detector"),
+        cameras,
+        defaultIntervalMs: settings.frameIntervalMs,
+        pool: createInferencePool(model, context, settings.detectorThreads),
+        sources: createFfmpegSources(ffmpegPath, context),
+        topics,
+        images,
+        redis,
+      },
+      context,
+    );
+    await acquired.start(detector);
+    detail = () => detector.detail();
+  });
+  return Object.assign(base, { detail: () => detail() });
+}
+
+const DEFAULT_CAMERAS_FILE = "config/cameras.yaml";
+
+/** One source, else the file, else the default file where there is one, else the demo's four. */
+async function camerasOf(settings: Settings, context: Context): Promise<Camera[]> {
+  if (settings.source) return [{ id: "camera-1", name: "Camera 1", source: settings.source }];
+  if (settings.cameras) return readCameras(settings.cameras);
+  if (existsSync(DEFAULT_CAMERAS_FILE)) return readCameras(DEFAULT_CAMERAS_FILE);
+  context.log.info("no cameras are configured: four demo cameras on OpenCV's footage");
+  return demoCameras(await ensureFootage(settings, context));
+}
