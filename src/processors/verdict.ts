@@ -17,7 +17,7 @@ const MAX_DESCRIPTION = 2_000;
 /** One group's verdict as models write it. Everything but the level may be absent. */
 const FlatAnswer = z.looseObject({
   groupIndex: z.unknown().optional(),
-  riskLevel: z.unknown(),
+  riskLevel: z.unknown().optional(),
   confidence: z.unknown().optional(),
   riskTypes: z.unknown().optional(),
   description: z.unknown().optional(),

@@ -84,7 +84,7 @@ export const defaultAccounts = (): z.input<typeof AccountConfig>[] =>
     const number = String(i + 1).padStart(2, "0");
     return {
       id: `simulated-${number}`,
-      keys: [`simulated-key-${number}`],
+      keys: [`sim-key-${number}`],
       windows: { requestsPerSecond: 5, requestsPerMinute: 300 },
     };
   });
