@@ -1,0 +1,56 @@
+/** Reads the results topic: each result is taken in, then acknowledged. At least once; `record` is idempotent. */
+import type { Context } from "../context.ts";
+import { AssessmentResult } from "../messages.ts";
+import type { Batch, Subscription, TopicMessage } from "../topics/topic-log.ts";
+import type { ResultRecorder } from "./record-result.ts";
+
+const AGAIN_AFTER_MS = 1_000;
+
+export interface Kept {
+  results: number;
+  duplicates: number;
+  deadLetters: number;
+}
+
+/** Runs until the subscription is closed; `kept` is counted up. */
+export async function keepResults(
+  subscription: Subscription,
+  recorder: ResultRecorder,
+  kept: Kept,
+  { log }: Context,
+): Promise<void> {
+  const working = new Set<Promise<void>>();
+  for await (const batch of subscription.batches()) {
+    const work = keepBatch(batch, recorder, kept).catch(async (error: unknown) => {
+      log.warn({ err: error, shard: batch.shard }, "results could not be kept; they come again");
+      await batch.giveBack(AGAIN_AFTER_MS).catch(() => {}); // its new owner has them
+    });
+    working.add(work);
+    void work.finally(() => working.delete(work));
+  }
+  await Promise.all(working);
+}
+
+/** In order: a camera's results lie in one shard. */
+async function keepBatch(batch: Batch, recorder: ResultRecorder, kept: Kept): Promise<void> {
+  for (const message of batch.messages) {
+    const result = readResult(message);
+    if (typeof result === "string") {
+      await batch.deadLetter(message, { code: "ENVELOPE_UNREADABLE", message: result });
+      kept.deadLetters += 1;
+    } else if ((await recorder.record(result)) === "duplicate") kept.duplicates += 1;
+    else kept.results += 1;
+  }
+  await batch.acknowledge();
+}
+
+/** The result, or why it cannot be read. */
+function readResult({ value }: TopicMessage): AssessmentResult | string {
+  try {
+    const parsed = AssessmentResult.safeParse(JSON.parse(value.toString("utf8")));
+    if (parsed.success) return parsed.data;
+    return parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ");
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

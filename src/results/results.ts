@@ -1,0 +1,71 @@
+/** The results role: what came out, kept for pages and people; totals; and the end of crops. */
+
+import type { Redis } from "ioredis";
+import type { Context } from "../context.ts";
+import type { ImageStore } from "../images/image-store.ts";
+import { type Acquired, type Service, service } from "../lifecycle.ts";
+import { CONSUMER_GROUPS } from "../names.ts";
+import { connectStore } from "../store.ts";
+import type { TopicLog } from "../topics/topic-log.ts";
+import { type CountTasks, followTotals } from "./follow-totals.ts";
+import { endImages, type ImageLimits } from "./image-life.ts";
+import { type Kept, keepResults } from "./keep-results.ts";
+import { createResultRecorder } from "./record-result.ts";
+
+export interface ResultsOptions {
+  redisUrl: string;
+  topics: TopicLog;
+  /** Those that hold results: the results topic, and that of revisions where they have one of their own. */
+  topicNames: readonly string[];
+  /** Unique among living results processes, stable over restarts. */
+  consumer: string;
+  /** For how long a topic keeps a message, and so for how long it may come again. */
+  retentionMs: number;
+  images: ImageStore;
+  imageLimits: ImageLimits;
+  /** Made on the role's own connection to the store. */
+  countTasks: (redis: Redis) => CountTasks;
+}
+
+export function createResultsService(options: ResultsOptions, context: Context): Service & { detail(): string } {
+  const kept: Kept = { results: 0, duplicates: 0, deadLetters: 0 };
+  const results = service("results", context, async (acquired, signal) => {
+    const redis = acquired.add(await connectStore(options.redisUrl, context), "connection", (r) => r.disconnect());
+    await acquired.start(options.images);
+    await acquired.start(options.topics);
+    const recorder = createResultRecorder(redis, options.retentionMs);
+    for (const topic of options.topicNames) {
+      await options.topics.ensureTopic(topic);
+      const subscription = options.topics.subscribe(topic, {
+        group: CONSUMER_GROUPS.results,
+        consumer: options.consumer,
+      });
+      const keeping = keepResults(subscription, recorder, kept, context);
+      acquired.add(subscription, `subscription to ${topic}`, async (s) => {
+        await s.close();
+        await keeping;
+      });
+    }
+    untilStopped(acquired, signal, "totals", (until) => followTotals(redis, options.countTasks(redis), context, until));
+    untilStopped(acquired, signal, "end of crops", (until) =>
+      endImages(redis, options.images, options.imageLimits, context, until),
+    );
+  });
+  return {
+    ...results,
+    detail: () => `${kept.results} results, ${kept.duplicates} twice, ${kept.deadLetters} dead letters`,
+  };
+}
+
+function untilStopped(
+  acquired: Acquired,
+  signal: AbortSignal,
+  what: string,
+  work: (until: AbortSignal) => Promise<void>,
+) {
+  const ended = new AbortController();
+  acquired.add(work(AbortSignal.any([signal, ended.signal])), what, async (working) => {
+    ended.abort();
+    await working;
+  });
+}

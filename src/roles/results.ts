@@ -1,0 +1,36 @@
+/** The role results. Wires topics, images and the waiting room's counts into it. */
+import type { Settings } from "../config.ts";
+import type { Context } from "../context.ts";
+import { createFolderImageStore } from "../images/folder-image-store.ts";
+import type { Service } from "../lifecycle.ts";
+import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
+import { createWaitingRoom } from "../queues/waiting-room.ts";
+import { createResultsService } from "../results/results.ts";
+import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
+import { TOPICS } from "../topics/topic-log.ts";
+import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+
+const HOUR_MS = 3_600_000;
+/** Where the bridge publishes revisions by hand when older consumers share the results topic. */
+const REVISIONS_TOPIC = "risk-assessment-revisions";
+
+export function createResults(settings: Settings, context: Context): Service & { detail(): string } {
+  const redisUrl = storeUrl(settings);
+  const retentionMs = settings.topicRetentionHours * HOUR_MS;
+  return createResultsService(
+    {
+      redisUrl,
+      topics: createRedisTopicLog({ redisUrl, retentionMs, maxBytesPerTopic: settings.topicMaxBytes }, context),
+      topicNames: settings.olderConsumers ? [TOPICS.results, REVISIONS_TOPIC] : [TOPICS.results],
+      consumer: instanceName("results"),
+      retentionMs,
+      images: createFolderImageStore({ folder: imagesFolder(settings) }, context),
+      imageLimits: { maxBytes: settings.imagesMaxBytes, maxAgeMs: FAILED_JOB_AGE_MS + 24 * HOUR_MS },
+      countTasks: (redis) => {
+        const room = createWaitingRoom(redis, { maxWaiting: settings.maxWaiting });
+        return () => room.counts();
+      },
+    },
+    context,
+  );
+}
