@@ -1,0 +1,130 @@
+import { type Job, Queue } from "bullmq";
+import { Redis } from "ioredis";
+import { afterEach, expect, test } from "vitest";
+import { assessmentQueueName, BULLMQ_PREFIX } from "../../src/names.ts";
+import { AssessmentJob } from "../../src/queues/assessment-queue.ts";
+import { deadLetterTopic, TOPICS } from "../../src/topics/topic-log.ts";
+import { type Pipeline, startPipeline } from "../support/pipeline.ts";
+
+let world: Pipeline;
+afterEach(() => world?.stop());
+
+test("each group of a detection is judged once, with its moments in order", async () => {
+  world = await startPipeline();
+  const ids = [...(await world.offer(3)), ...(await world.offer(2, { cameraId: 0 }))];
+  const found = await world.outcomes(ids);
+  for (const id of ids) {
+    const [result, ...more] = found.get(id) ?? [];
+    expect(more).toEqual([]);
+    expect(result).toMatchObject({
+      outcome: "assessed",
+      revision: 1,
+      metadata: { simulated: true, attempts: 1, llmModel: "simulated-vision" },
+    });
+    expect(result?.results).toHaveLength(1);
+    const t = result?.metadata.timings;
+    const moments = [t?.admittedAt, t?.takenAt, t?.startedAt, t?.answeredAt, t?.completedAt, t?.publishedAt].map(
+      Number,
+    );
+    expect(moments).toEqual(moments.toSorted((a, b) => a - b));
+  }
+});
+
+test("an unreadable envelope goes to the dead letters; a bad group fails alone; the next message is processed", async () => {
+  world = await startPipeline();
+  const bytes = Buffer.from([0xff, 0x00, 0x7b, 0x80]);
+  await world.publish([{ key: "cam", value: bytes }]);
+  const [good] = await world.offer(1);
+  const bad = {
+    cameraId: "cam",
+    messageId: "bad",
+    trafficGroups: [
+      { groupIndex: 1 },
+      { groupIndex: 2, objectCount: 0, bbox: [0, 0, 1, 1], classes: [], averageConfidence: 0, memberIndices: [] },
+    ],
+  };
+  await world.publish([{ key: "cam", value: Buffer.from(JSON.stringify(bad)) }]);
+  const found = await world.outcomes([good ?? "", "bad_group1", "bad_group2"]);
+  const endOf = (id = "") => found.get(id)?.map((result) => result.error?.code ?? result.outcome);
+  expect([endOf(good), endOf("bad_group1"), endOf("bad_group2")]).toEqual([["assessed"], ["GROUP_UNREADABLE"], ["IMAGE_MISSING"]]);
+  const ended = new AbortController();
+  for await (const letter of world.topics.tail(deadLetterTopic(TOPICS.detections), "earliest", ended.signal)) {
+    expect(letter.value.equals(bytes)).toBe(true);
+    expect(JSON.stringify(letter.headers)).toContain("ENVELOPE_UNREADABLE");
+    break;
+  }
+  ended.abort();
+});
+
+test("a broken answer is asked again once, then the task fails and is never 'none'", async () => {
+  world = await startPipeline();
+  world.provider.setFaults({ brokenJsonRate: 1 });
+  const ids = await world.offer(1);
+  const [result] = (await world.outcomes(ids)).get(ids[0] ?? "") ?? [];
+  expect(result).toMatchObject({
+    outcome: "failed",
+    results: [],
+    error: { code: "VERDICT_UNREADABLE" },
+    metadata: { attempts: 2 },
+  });
+  world.provider.setFaults(null);
+});
+
+test("server errors are tried elsewhere; a dead key costs only its own share", async () => {
+  world = await startPipeline();
+  world.provider.setFaults({ deadKeys: ["sim-key-01"] }, "simulated-01");
+  world.provider.setFaults({ status: 500 }, "simulated-02");
+  const ids = (
+    await Promise.all(Array.from({ length: 12 }, (_, i) => world.offer(2, { cameraId: `cam-${i}` })))
+  ).flat();
+  const found = await world.outcomes(ids);
+  expect([...found.values()].map(([r]) => r?.outcome)).toEqual(ids.map(() => "assessed"));
+});
+
+test("a provider that hangs: the deadline ends the call and blames nobody", async () => {
+  world = await startPipeline({ settings: { freshnessSeconds: 2 } });
+  world.provider.setFaults({ hang: true });
+  const ids = await world.offer(1);
+  const [result] = (await world.outcomes(ids)).get(ids[0] ?? "") ?? [];
+  expect(result).toMatchObject({ outcome: "expired" });
+});
+
+test("200 jobs put straight into a group's queue without a lease all run, and no window is exceeded", async () => {
+  world = await startPipeline({ simulator: { mode: "countOnly" }, settings: { freshnessSeconds: 0 } });
+  const [model] = await world.offer(1);
+  await world.outcomes([model ?? ""]);
+  const redis = new Redis(world.redis.url, { maxRetriesPerRequest: null });
+  const queue = new Queue(assessmentQueueName("simulated-01"), { connection: redis, prefix: BULLMQ_PREFIX });
+  const { task } = AssessmentJob.parse((await someCompletedJob(redis)).data);
+  const tasks = Array.from({ length: 200 }, (_, i) => ({
+    ...task,
+    taskId: `by-hand-${i}_group1`,
+    requestId: `by-hand-${i}`,
+    capturedAtMs: Date.now(),
+  }));
+  await queue.addBulk(tasks.map((one) => ({ name: "by hand", data: { task: one } })));
+  const found = await world.outcomes(
+    tasks.map((one) => one.taskId),
+    60_000,
+  );
+  expect([...found.values()].every((results) => results.length === 1 && results[0]?.outcome === "assessed")).toBe(true);
+  for (const account of world.provider.stats().accounts) {
+    for (const [name, window] of Object.entries(account.windows))
+      expect(window.most, `${account.id} ${name}`).toBeLessThanOrEqual(window.limit);
+  }
+  await queue.close();
+  redis.disconnect();
+});
+
+async function someCompletedJob(redis: Redis): Promise<Job> {
+  for (let i = 1; i <= 10; i++) {
+    const queue = new Queue(assessmentQueueName(`simulated-${String(i).padStart(2, "0")}`), {
+      connection: redis,
+      prefix: BULLMQ_PREFIX,
+    });
+    const [job] = await queue.getJobs(["completed"]);
+    await queue.close();
+    if (job) return job;
+  }
+  throw new Error("no completed job in any queue");
+}
