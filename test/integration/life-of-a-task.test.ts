@@ -46,7 +46,11 @@ test("an unreadable envelope goes to the dead letters; a bad group fails alone; 
   await world.publish([{ key: "cam", value: Buffer.from(JSON.stringify(bad)) }]);
   const found = await world.outcomes([good ?? "", "bad_group1", "bad_group2"]);
   const endOf = (id = "") => found.get(id)?.map((result) => result.error?.code ?? result.outcome);
-  expect([endOf(good), endOf("bad_group1"), endOf("bad_group2")]).toEqual([["assessed"], ["GROUP_UNREADABLE"], ["IMAGE_MISSING"]]);
+  expect([endOf(good), endOf("bad_group1"), endOf("bad_group2")]).toEqual([
+    ["assessed"],
+    ["GROUP_UNREADABLE"],
+    ["IMAGE_MISSING"],
+  ]);
   const ended = new AbortController();
   for await (const letter of world.topics.tail(deadLetterTopic(TOPICS.detections), "earliest", ended.signal)) {
     expect(letter.value.equals(bytes)).toBe(true);
