@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { OutcomeEvent } from "../../src/events.ts";
 import { KEYS } from "../../src/names.ts";
-import { appendOutcomes, type Client, connectClient, gatewayWorld, resultOf, until } from "../support/gateway.ts";
+import { appendOutcomes, type Client, connectClient, gatewayWorld, until } from "../support/gateway.ts";
+import { resultOf } from "../support/results.ts";
 
 /** Collects outcomes by task id and revision. */
 function collect(client: Client) {

@@ -12,7 +12,7 @@ import { VigilaneError } from "../../src/errors.ts";
 import type { ClientToServerEvents, RoleHealth, ServerToClientEvents } from "../../src/events.ts";
 import { createGatewayService, type GatewayOptions, type GatewayService } from "../../src/gateway/gateway.ts";
 import type { ImageStore } from "../../src/images/image-store.ts";
-import { AssessmentResult, type CameraStatus, type Outcome, type RiskLevel } from "../../src/messages.ts";
+import type { AssessmentResult, CameraStatus } from "../../src/messages.ts";
 import { KEYS } from "../../src/names.ts";
 import { connectStore } from "../../src/store.ts";
 import type { TaskView, WaitingView } from "../../src/waiting-view.ts";
@@ -151,51 +151,6 @@ export class MemoryImages implements ImageStore {
   async sweep() {
     return { removed: 0, bytes: 0 };
   }
-}
-
-export interface MadeResult {
-  taskId: string;
-  cameraId?: string | number;
-  outcome?: Outcome;
-  riskLevel?: RiskLevel;
-  revision?: number;
-  capturedAt?: number;
-  requestId?: string;
-  imageUrl?: string | null;
-}
-
-/** A result message as write-back publishes it. */
-export function resultOf(made: MadeResult): AssessmentResult {
-  const { taskId, cameraId = "north-gate", outcome = "assessed", revision = 1, riskLevel = "low" } = made;
-  const capturedAt = made.capturedAt ?? Math.round(quiet.clock.nowMs()) - 400;
-  const [requestId = taskId, index = "1"] = taskId.split("_group");
-  const groupIndex = Number(index.split("_")[0]);
-  const judged = outcome === "assessed" || outcome === "reused";
-  const verdict = { riskLevel, confidence: 0.9, riskTypes: ["near miss"], description: `${riskLevel} at ${taskId}` };
-  return AssessmentResult.parse({
-    messageId: revision === 1 ? `${taskId}_result` : `${taskId}_result_${revision}`,
-    taskId,
-    requestId: made.requestId ?? requestId,
-    cameraId,
-    timestamp: new Date(capturedAt).toISOString(),
-    groupIndex,
-    outcome,
-    revision,
-    results: judged ? [{ ...verdict, dangerObjectCount: 1, triggerObjectIds: [0], groupIndex }] : [],
-    ...(outcome === "failed" ? { error: { code: "VERDICT_UNREADABLE", message: "no verdict in the answer" } } : {}),
-    imageUrl: made.imageUrl ?? null,
-    metadata: {
-      llmLatency: judged ? 0.3 : 0,
-      llmModel: "sim-vl",
-      keyGroup: "sim-a",
-      apiKeyId: "key-1",
-      attempts: 1,
-      retryCount: 0,
-      tokens: null,
-      simulated: true,
-      timings: { capturedAt, completedAt: capturedAt + 350 },
-    },
-  });
 }
 
 /** Appends outcomes to the stream of events, as the results role does. */
