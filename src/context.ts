@@ -44,12 +44,13 @@ const SECRET_PATHS = [
   "*.token",
 ];
 
-/** JSON lines to stdout (the supervisor reads and shows them). `level`: pino's, or "silent". */
-export function createLogger(role: string, level: string): Logger {
-  return pino({
+/** JSON lines to stdout (the supervisor reads and shows them), or to `destination`. `level`: pino's, or "silent". */
+export function createLogger(role: string, level: string, destination?: { write(line: string): void }): Logger {
+  const options = {
     level,
     base: { role, pid: process.pid },
     redact: { paths: SECRET_PATHS, censor: "[redacted]" },
     timestamp: pino.stdTimeFunctions.isoTime,
-  });
+  };
+  return destination ? pino(options, destination) : pino(options);
 }

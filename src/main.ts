@@ -47,9 +47,10 @@ function version(): string {
 }
 
 try {
-  // Not process.exit: what was written to a pipe must get out first. Whoever keeps the process alive is at fault.
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   process.stderr.write(`vigilane: ${explain(error)}\n`);
   process.exitCode = errorCode(error) === "SETTINGS_INVALID" ? 2 : 1;
 }
+// Not at once: what was written to a pipe must get out first. Nothing that was forgotten may keep the process alive.
+setTimeout(() => process.exit(), 2_000).unref();

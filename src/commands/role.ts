@@ -16,7 +16,7 @@ export type RoleService = Service & { detail?(): string };
 type CreateRole = (settings: Settings, context: Context) => RoleService;
 
 /** Below the supervisor's own deadline, so that a role that is slow to stop still says what was slow. */
-const STOP_DEADLINE_MS = 7_000;
+const STOP_DEADLINE_MS = 4_000;
 const HEARTBEAT_MS = 1_000;
 
 /** Each role's wiring, loaded only by the process that runs it. */

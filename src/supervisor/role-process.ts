@@ -7,6 +7,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
+import { prettyLine } from "./terminal.ts";
 
 export interface Launch {
   program: string;
@@ -126,7 +127,7 @@ export class RoleProcess {
   }
 
   #giveUp(death: Death, times: number): void {
-    const lines = this.#lastLines.map((line) => `    ${line}`).join("\n");
+    const lines = this.#lastLines.map((line) => `    ${prettyLine(line, this.role)}`).join("\n");
     const error = new VigilaneError(
       "ROLE_KEEPS_DYING",
       `${this.role} died ${times} times within its first seconds, last with ${why(death)}. Its last lines:\n${lines || "    (none)"}\n`,
@@ -138,6 +139,7 @@ export class RoleProcess {
   /** One life of the child: resolves at its end. */
   async #runOnce(): Promise<Death> {
     const { program, args, env, stdin, readyLine } = this.#launch;
+    this.#lastLines = [];
     const child = spawn(program, [...args], {
       env,
       detached: process.platform !== "win32",

@@ -49,8 +49,12 @@ export interface SupervisorOptions {
   onLine(instance: string, role: Role, line: string): void;
   /** Something was done that people may want to know. */
   onStep(role: Role, text: string): void;
+  /** Awaited before the first process of a role is started; a rejection is a failed start. */
+  beforeRole?: (role: Role, settings: Settings) => Promise<void>;
   /** A role cannot be kept alive: everything is to be stopped. */
   onFailed(error: VigilaneError): void;
+  /** Set for every role, besides the settings and this process's own environment. */
+  env?: NodeJS.ProcessEnv;
   /** How a role's process is started. Default: `vigilane <role>`, by the Node and the sources that run here. */
   launch?: (role: Role, env: NodeJS.ProcessEnv) => Launch;
 }
@@ -158,7 +162,7 @@ export function createSupervisor(given: Settings, options: SupervisorOptions, co
     const url = settings.redisUrl ?? "";
     redis = acquired.add(await connectStore(url, context), "connection to the store", (r) => r.disconnect());
     facts = await checkStore(redis);
-    if (plan.kind !== "given") await redis.del(KEYS.roles, KEYS.restarts); // of an earlier run
+    if (plan.kind !== "given") await redis.del(KEYS.roles, KEYS.restarts, KEYS.cameras); // of an earlier run
     const how = facts.inMemory
       ? "IN MEMORY: what waits is lost when it ends"
       : `append-only file, fsync ${facts.fsync}`;
@@ -167,7 +171,14 @@ export function createSupervisor(given: Settings, options: SupervisorOptions, co
   }
 
   function roleLaunch(role: Role, instance: string, more: NodeJS.ProcessEnv = {}): Launch {
-    const env = { ...process.env, ...settingsAsEnvironment(settings), VIGILANE_INSTANCE: instance, ...more };
+    const env = {
+      ...process.env,
+      ...settingsAsEnvironment(settings),
+      ...options.env,
+      VIGILANE_INSTANCE: instance,
+      VIGILANE_ASKED_ROLES: options.roles.join(","),
+      ...more,
+    };
     return options.launch?.(role, env) ?? ownLaunch(role, env);
   }
 
@@ -184,6 +195,7 @@ export function createSupervisor(given: Settings, options: SupervisorOptions, co
     if (redis) startHeartbeats(acquired, redis, () => (storeIsServer ? children[0] : undefined), context);
     for (const role of START_ORDER) {
       if (role === "store" || !runs(role)) continue;
+      await options.beforeRole?.(role, settings);
       for (let n = 1; n <= (options.instances?.[role] ?? 1); n += 1) {
         signal.throwIfAborted();
         const instance = `${role}-${n}`;

@@ -1,0 +1,220 @@
+/** `vigilane up`: everything that is needed on this machine, until it is stopped or, with --for, so many seconds long. */
+import { writeFileSync } from "node:fs";
+import type { Redis } from "ioredis";
+import { freshnessOf, readCameras } from "../cameras.ts";
+import { loadSettings, type Settings } from "../config.ts";
+import { type Context, systemClock } from "../context.ts";
+import { type ErrorCode, explain, type VigilaneError } from "../errors.ts";
+import { readToken, refuseOpenHost } from "../gateway/auth.ts";
+import { DEFAULT_CALLS_PER_DAY, keysFile, loadKeyGroups } from "../queues/key-groups.ts";
+import { connectStore } from "../store.ts";
+import { type Audit, createAudit } from "../supervisor/audit.ts";
+import { offeredByCameras, quotaWarning } from "../supervisor/capacity.ts";
+import { type DataLock, lockData } from "../supervisor/data-lock.ts";
+import { camerasFile, prefetch } from "../supervisor/prefetch.ts";
+import { faultsOf, showReport } from "../supervisor/report.ts";
+import { removeRunFile, writeRunFile } from "../supervisor/run-file.ts";
+import { statusLine } from "../supervisor/status-line.ts";
+import { onStopSignals } from "../supervisor/stop-signals.ts";
+import { createSupervisor, rolesFor, type Supervisor } from "../supervisor/supervisor.ts";
+import { processTerminal, type Terminal } from "../supervisor/terminal.ts";
+import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
+
+const STATUS_EVERY_MS = 15_000;
+const DEMO_CAMERAS = 4;
+
+/** Resolves with the exit code when everything has been stopped. */
+export async function up(argv: readonly string[]): Promise<number> {
+  const { settings } = loadSettings(argv);
+  const terminal = processTerminal(settings);
+  const context: Context = { clock: systemClock, log: terminal.log };
+  refuseOpenHost(settings);
+  const groups = loadKeyGroups(settings); // reports its faults before anything is started
+  const file = camerasFile(settings);
+  if (file !== undefined) settings.cameras = file; // the roles read the same one
+  const cameras = file === undefined ? undefined : readCameras(file);
+  const simulated = keysFile(settings) === undefined;
+  const roles = rolesFor(settings, simulated);
+  const lock = await lockData(settings.data, context);
+  try {
+    if (settings.kafkaBrokers.length > 0)
+      terminal.log.warn("KAFKA_BROKERS is set, but Kafka is not supported yet: the topics are in the store");
+    if (simulated)
+      terminal.say("No key is configured: a simulated provider judges, and every verdict is marked as simulated.");
+    else if (settings.callsPerDay === undefined) {
+      terminal.say(
+        `Real keys: at most ${DEFAULT_CALLS_PER_DAY} calls a day until you set VIGILANE_CALLS_PER_DAY (0: no cap).`,
+      );
+    }
+    if (roles.includes("detector")) {
+      const intervals = cameras?.map((c) => c.frameIntervalMs ?? settings.frameIntervalMs);
+      const demo = Array.from({ length: settings.source ? 1 : DEMO_CAMERAS }, () => settings.frameIntervalMs);
+      const warning = quotaWarning(groups, offeredByCameras(intervals ?? demo));
+      if (warning) terminal.say(warning);
+    }
+    return await runAll(settings, roles, cameras, terminal, lock, context);
+  } finally {
+    await lock.release();
+  }
+}
+
+type Cameras = ReturnType<typeof readCameras>;
+
+async function runAll(
+  settings: Settings,
+  roles: ReturnType<typeof rolesFor>,
+  cameras: Cameras | undefined,
+  terminal: Terminal,
+  lock: DataLock,
+  context: Context,
+): Promise<number> {
+  const stopAsked = Promise.withResolvers<"stopped">();
+  const failed = Promise.withResolvers<VigilaneError>();
+  let audit: Audit | undefined;
+  let supervisor: Supervisor | undefined;
+  const offSignals = onStopSignals(
+    () => {
+      if (!supervisor) process.exit(130); // only downloads run: they go on where they were
+      terminal.say("Stopping (once more: at once) …");
+      stopAsked.resolve("stopped");
+    },
+    () => {
+      supervisor?.killAll();
+      process.exit(130);
+    },
+  );
+  try {
+    const step = (text: string) => terminal.step("detector", text);
+    const env = roles.includes("detector") ? await prefetch(settings, context, step) : {};
+    const startAudit = async (url: string) => {
+      audit = makeAudit(settings, url, cameras, context);
+      await audit.start();
+    };
+    supervisor = createSupervisor(
+      settings,
+      {
+        roles,
+        env,
+        onLine: (_instance, role, line) => terminal.roleLine(role, line),
+        onStep: (role, text) => terminal.step(role, text),
+        onFailed: failed.resolve,
+        // Before the first frame, so that none is missed.
+        beforeRole: async (role, { redisUrl = "" }) => {
+          if (role === "detector" && settings.for !== undefined) await startAudit(redisUrl);
+        },
+      },
+      context,
+    );
+    const started = await Promise.race([supervisor.start().then(() => "ready" as const), stopAsked.promise]);
+    if (started === "stopped") return 0;
+    if (settings.for !== undefined && !audit) await startAudit(supervisor.settings.redisUrl ?? "");
+    announce(supervisor, roles, lock, terminal);
+    const stopStatus = startStatus(supervisor.settings.redisUrl ?? "", terminal, context);
+    try {
+      const time = settings.for === undefined ? new Promise<never>(() => {}) : sleepFor(settings.for, context);
+      const end = await Promise.race([stopAsked.promise, failed.promise, time]);
+      if (typeof end === "object") return reportFailure(end, terminal);
+      if (!audit) return 0;
+      return await drainAndReport(
+        audit,
+        supervisor,
+        settings,
+        terminal,
+        Promise.race([stopAsked.promise, failed.promise]),
+        end,
+      );
+    } finally {
+      stopStatus();
+    }
+  } finally {
+    removeRunFile(settings.data);
+    await Promise.all([audit?.stop(), supervisor?.stop()]);
+    offSignals();
+    terminal.say("Stopped.");
+  }
+}
+
+function makeAudit(settings: Settings, redisUrl: string, cameras: Cameras | undefined, context: Context): Audit {
+  const topics = createRedisTopicLog(
+    { redisUrl, retentionMs: settings.topicRetentionHours * 3_600_000, maxBytesPerTopic: settings.topicMaxBytes },
+    context,
+  );
+  return createAudit({ redisUrl, topics, freshnessSeconds: (id) => freshnessOf(id, cameras ?? [], settings) }, context);
+}
+
+/** run.json, the lock's answer, and the one line with the page's address. */
+function announce(supervisor: Supervisor, roles: readonly string[], lock: DataLock, terminal: Terminal): void {
+  const { data, redisUrl = "" } = supervisor.settings;
+  const gatewayUrl = roles.includes("gateway") ? pageUrl(supervisor.settings) : null;
+  const startedAt = new Date(systemClock.nowMs()).toISOString();
+  writeRunFile(data, { pid: process.pid, redisUrl, gatewayUrl, startedAt });
+  lock.tell({ pid: process.pid, url: gatewayUrl });
+  terminal.say(
+    gatewayUrl === null
+      ? `vigilane is ready: ${roles.join(", ")} run here.`
+      : `vigilane is ready: ${gatewayUrl}/?token=${readToken(supervisor.settings)}`,
+  );
+}
+
+/** Where a browser on this machine finds the page; an address of all interfaces is none to go to. */
+export function pageUrl({ host, port }: Pick<Settings, "host" | "port">): string {
+  const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
+  return `http://${name}:${port}`;
+}
+
+/** Returns what ends it. */
+function startStatus(redisUrl: string, terminal: Terminal, context: Context): () => void {
+  const end = new AbortController();
+  const run = async () => {
+    let redis: Redis | undefined;
+    try {
+      redis = await connectStore(redisUrl, context, { enableOfflineQueue: false });
+      while (!end.signal.aborted) {
+        await context.clock.sleep(STATUS_EVERY_MS, end.signal);
+        const line = await statusLine(redis, context.clock.nowMs()).catch(
+          () => "the store is away; everything waits for it",
+        );
+        if (!end.signal.aborted) terminal.say(line);
+      }
+    } catch {
+      // aborted
+    } finally {
+      redis?.disconnect();
+    }
+  };
+  void run();
+  return () => end.abort();
+}
+
+async function sleepFor(seconds: number, { clock }: Context): Promise<"time"> {
+  await clock.sleep(seconds * 1000);
+  return "time";
+}
+
+async function drainAndReport(
+  audit: Audit,
+  supervisor: Supervisor,
+  settings: Settings,
+  terminal: Terminal,
+  interrupted: Promise<unknown>,
+  why: "time" | "stopped",
+): Promise<number> {
+  if (why === "time") terminal.say("The time is over: the detector stops, and every group gets its outcome …");
+  await supervisor.stopRole("detector");
+  // A stop that was asked for still reports, but waits for nothing.
+  await Promise.race([audit.drain(), why === "time" ? interrupted : Promise.resolve()]);
+  const report = audit.report();
+  terminal.say(showReport(report));
+  if (settings.report) writeFileSync(settings.report, `${JSON.stringify(report, null, 2)}\n`);
+  if (why === "stopped") return 0;
+  const faults = faultsOf(report);
+  if (report.lost > 0) terminal.say(`Lost, for example: ${audit.someLost().join(", ")}`);
+  if (faults.length > 0) terminal.say(`Failed: ${faults.join("; ")}.`);
+  return faults.length > 0 ? 1 : 0;
+}
+
+function reportFailure(error: VigilaneError, terminal: Terminal): number {
+  const code: ErrorCode = error.code;
+  terminal.log.fatal({ code }, explain(error));
+  return 1;
+}
