@@ -5,6 +5,7 @@
  * A reference looks like `vigilane:<store>/<camera>/<yyyymmddhh>/<name>.jpg`. Only our own references are ever read: any
  * other text (a URL, a path) is refused with IMAGE_FOREIGN, and nothing is fetched.
  */
+import { createHash } from "node:crypto";
 import type { Service } from "../lifecycle.ts";
 
 export interface ImageStore extends Service {
@@ -22,8 +23,12 @@ export interface ImageStore extends Service {
 /** The one spelling of a reference: camera, hour and name hold only [A-Za-z0-9._-]. */
 export const IMAGE_REFERENCE = /^vigilane:images\/([A-Za-z0-9._-]{1,120})\/(\d{10})\/([A-Za-z0-9._-]{1,200}\.jpg)$/;
 
-/** Camera ids and message ids made safe for a path: anything else becomes `-`; never empty, never only dots. */
+/**
+ * Camera ids and message ids made safe for a path: 1 to 100 of [A-Za-z0-9._-], never only dots. A text that is safe as it
+ * is stays; any other is marked with a part of its hash, so that two different texts never share a name.
+ */
 export function safeName(text: string): string {
-  const safe = text.replace(/[^A-Za-z0-9._-]/g, "-").slice(0, 100);
-  return /^\.*$/.test(safe) ? `x${safe.replaceAll(".", "-")}` : safe;
+  if (/^[A-Za-z0-9._-]{1,100}$/.test(text) && !/^\.+$/.test(text)) return text;
+  const mark = createHash("sha256").update(text).digest("hex").slice(0, 16);
+  return `${text.replace(/[^A-Za-z0-9_-]/g, "-").slice(0, 80)}-${mark}`;
 }
