@@ -8,25 +8,10 @@ import type { AddressInfo } from "node:net";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { type Acquired, type Service, service } from "../lifecycle.ts";
-import { Account, type AccountStats, type Fate } from "./account.ts";
-import {
-  type Answer,
-  type Asked,
-  badRequest,
-  brokenAnswer,
-  completion,
-  contentRefused,
-  forced,
-  MODEL,
-  noSuchPath,
-  serverError,
-  unknownKey,
-} from "./answers.ts";
-import { CallLog } from "./call-log.ts";
+import { Accounts, type ProviderStats } from "./accounts.ts";
+import { type Answer, badRequest, MODEL, noSuchPath, unknownKey } from "./answers.ts";
 import { RequestFault, readChatRequest } from "./chat-request.ts";
 import { answerControl } from "./control.ts";
-import { judge } from "./judge.ts";
-import { latencySampler, type Random, seededRandom } from "./latency.ts";
 import type { FaultChange, Faults, SimulatorConfig } from "./simulator-config.ts";
 
 export interface VisionProviderOptions {
@@ -37,13 +22,6 @@ export interface VisionProviderOptions {
   port?: number;
   /** Where the calls that count are kept, so that windows outlive a restart. Default: nowhere. */
   folder?: string;
-}
-
-export interface ProviderStats {
-  mode: SimulatorConfig["mode"];
-  /** Calls whose key belongs to no account. */
-  unknownKey: number;
-  accounts: AccountStats[];
 }
 
 export interface VisionProvider extends Service {
@@ -67,11 +45,11 @@ export async function startVisionProvider(options: VisionProviderOptions, contex
 export function createVisionProvider(options: VisionProviderOptions, context: Context): VisionProvider {
   const host = options.host ?? "127.0.0.1";
   let port = options.port ?? 0;
-  let desk = new Desk(options.config, context);
+  let accounts = new Accounts(options.config, context);
   const lifecycle = service("simulated provider", context, async (acquired) => {
-    desk = new Desk(options.config, context);
-    if (options.folder !== undefined) desk.remember(options.folder, acquired);
-    const server = createServer((request, response) => void route(request, response, desk, provider, context));
+    accounts = new Accounts(options.config, context);
+    if (options.folder !== undefined) accounts.remember(options.folder, acquired);
+    const server = createServer((request, response) => void route(request, response, accounts, provider, context));
     server.keepAliveTimeout = 65_000;
     server.requestTimeout = 0;
     port = await listen(server, host, port, acquired);
@@ -88,10 +66,10 @@ export function createVisionProvider(options: VisionProviderOptions, context: Co
     get port() {
       return port;
     },
-    stats: () => desk.stats(),
-    setFaults: (change, account) => desk.setFaults(change, account),
-    faults: () => Object.fromEntries(desk.accounts.map((account) => [account.id, account.faults])),
-    until: (check) => desk.until(check),
+    stats: () => accounts.stats(),
+    setFaults: (change, account) => accounts.setFaults(change, account),
+    faults: () => Object.fromEntries(accounts.all.map((account) => [account.id, account.faults])),
+    until: (check) => accounts.until(check),
   };
   return provider;
 }
@@ -114,13 +92,13 @@ async function listen(server: Server, host: string, port: number, acquired: Acqu
 async function route(
   request: IncomingMessage,
   response: ServerResponse,
-  desk: Desk,
+  accounts: Accounts,
   provider: VisionProvider,
   { log }: Context,
 ) {
   const path = (request.url ?? "/").replace(/[?#].*$/, "");
   try {
-    if (request.method === "POST" && path === "/v1/chat/completions") await answerChat(request, response, desk);
+    if (request.method === "POST" && path === "/v1/chat/completions") await answerChat(request, response, accounts);
     else if (request.method === "GET" && path === "/v1/models") send(response, models());
     else if (path.startsWith("/simulator/")) send(response, await answerControl(request, path, provider));
     else send(response, noSuchPath());
@@ -139,15 +117,15 @@ async function route(
 }
 
 /** One call from its arrival to its answer. */
-async function answerChat(request: IncomingMessage, response: ServerResponse, desk: Desk): Promise<void> {
-  const atMs = desk.context.clock.monotonicMs();
+async function answerChat(request: IncomingMessage, response: ServerResponse, accounts: Accounts): Promise<void> {
+  const atMs = accounts.context.clock.monotonicMs();
   const secret = /^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "";
-  const account = desk.accountOf(secret);
+  const account = accounts.accountOf(secret);
   if (!account) return send(response, unknownKey());
-  const admission = account.admit(secret, atMs, desk.random);
-  if (admission.counts) desk.log?.append(account.id);
+  const admission = account.admit(secret, atMs, accounts.random);
+  if (admission.counts) accounts.log?.append(account.id);
   if (admission.kind === "refused") {
-    desk.changed();
+    accounts.changed();
     return send(response, admission.answer);
   }
 
@@ -157,15 +135,15 @@ async function answerChat(request: IncomingMessage, response: ServerResponse, de
     leave();
     if (!response.writableFinished) account.answered("gaveUp");
     gone.abort();
-    desk.changed();
+    accounts.changed();
   });
-  desk.changed();
+  accounts.changed();
   if (admission.fate === "hang") return;
   try {
     const asked = await readChatRequest(request);
-    const dueMs = atMs + (admission.latencyMs ?? desk.drawLatencyMs());
-    await desk.context.clock.sleep(dueMs - desk.context.clock.monotonicMs(), gone.signal);
-    send(response, desk.answerOf(admission.fate, asked, account));
+    const dueMs = atMs + (admission.latencyMs ?? accounts.drawLatencyMs());
+    await accounts.context.clock.sleep(dueMs - accounts.context.clock.monotonicMs(), gone.signal);
+    send(response, accounts.answerOf(admission.fate, asked, account));
   } catch (error) {
     if (gone.signal.aborted) return;
     if (!(error instanceof RequestFault)) throw error;
@@ -189,94 +167,3 @@ const models = (): Answer => ({
   status: 200,
   body: { object: "list", data: [{ id: MODEL, object: "model", created: 0, owned_by: "vigilane (simulated)" }] },
 });
-
-/** Everything that lives between a start and a stop: accounts, random numbers, the log of calls. */
-class Desk {
-  readonly context: Context;
-  readonly accounts: readonly Account[];
-  readonly random: Random;
-  readonly drawLatencyMs: () => number;
-  log: CallLog | undefined;
-  readonly #mode: SimulatorConfig["mode"];
-  readonly #byKey: ReadonlyMap<string, Account>;
-  #unknownKey = 0;
-  #answers = 0;
-  #waiting: { check: (stats: ProviderStats) => boolean; resolve: () => void }[] = [];
-
-  constructor(config: SimulatorConfig, context: Context) {
-    this.context = context;
-    this.#mode = config.mode;
-    this.random = seededRandom(config.seed);
-    this.drawLatencyMs = latencySampler(config.latency, seededRandom(config.seed + 1));
-    this.accounts = config.accounts.map((account) => new Account(account, config));
-    this.#byKey = new Map(
-      config.accounts.flatMap(({ keys }, i) => keys.map((key) => [key, this.accounts[i]] as [string, Account])),
-    );
-  }
-
-  /** Takes up the windows of an earlier life, and keeps a log for the next. */
-  remember(folder: string, acquired: Acquired): void {
-    const longestMs = Math.max(...this.accounts.map((account) => account.longestWindowMs));
-    this.log = acquired.add(new CallLog(folder, longestMs, this.context), "log of calls", (log) => log.close());
-    const nowMs = this.context.clock.monotonicMs();
-    const byId = new Map(this.accounts.map((account) => [account.id, account]));
-    for (const { account, ageMs } of this.log.open()) byId.get(account)?.restore(nowMs - ageMs);
-  }
-
-  accountOf(secret: string): Account | undefined {
-    const account = this.#byKey.get(secret);
-    if (!account) {
-      this.#unknownKey += 1;
-      this.changed();
-    }
-    return account;
-  }
-
-  answerOf(fate: Exclude<Fate, "hang">, asked: Asked, account: Account): Answer {
-    if (typeof fate === "object") {
-      account.refused("status");
-      return forced(fate.status);
-    }
-    if (fate === "server" || fate === "content") {
-      account.refused(fate);
-      return fate === "server" ? serverError(this.random) : contentRefused();
-    }
-    account.answered(fate === "broken" ? "broken" : "ok");
-    this.#answers += 1;
-    const judgement = judge(asked.text, this.random);
-    const content = fate === "broken" ? brokenAnswer(judgement, this.random) : JSON.stringify(judgement);
-    return completion(`chatcmpl-simulated-${this.#answers}`, this.context.clock.nowMs(), asked, content);
-  }
-
-  stats(): ProviderStats {
-    const atMs = this.context.clock.monotonicMs();
-    return {
-      mode: this.#mode,
-      unknownKey: this.#unknownKey,
-      accounts: this.accounts.map((account) => account.stats(atMs)),
-    };
-  }
-
-  setFaults(change: FaultChange | null, id?: string): void {
-    const meant = this.accounts.filter((account) => id === undefined || account.id === id);
-    if (meant.length === 0) throw new RangeError(`there is no account ${id}`);
-    for (const account of meant) account.setFaults(change);
-  }
-
-  until(check: (stats: ProviderStats) => boolean): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting.push({ check, resolve });
-      this.changed();
-    });
-  }
-
-  changed(): void {
-    if (this.#waiting.length === 0) return;
-    const stats = this.stats();
-    this.#waiting = this.#waiting.filter(({ check, resolve }) => {
-      const fulfilled = check(stats);
-      if (fulfilled) resolve();
-      return !fulfilled;
-    });
-  }
-}
