@@ -1,0 +1,228 @@
+/**
+ * The whole of vigilane as people run it (`vigilane up` with its supervisor and role processes), without cameras: a real
+ * Redis of the test's own, a simulated provider in this process (so that its statistics survive every kill), an open-loop
+ * offer of groups, and a ledger of every result ever published.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import sharp from "sharp";
+import type { RoleHealth } from "../../src/events.ts";
+import { createFolderImageStore } from "../../src/images/folder-image-store.ts";
+import { AssessmentResult } from "../../src/messages.ts";
+import { KEYS } from "../../src/names.ts";
+import { SimulatorConfig } from "../../src/simulator/simulator-config.ts";
+import { startVisionProvider, type VisionProvider } from "../../src/simulator/vision-provider.ts";
+import { createRedisTopicLog } from "../../src/topics/redis-topic-log.ts";
+import { TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
+import { silent } from "./pipeline.ts";
+import { startRedis, type TestRedis } from "./redis.ts";
+
+export interface World {
+  store: TestRedis;
+  redis: Redis;
+  provider: VisionProvider;
+  data: string;
+  /** The supervisor, and what it has printed so far. */
+  supervisor: ChildProcess;
+  output: () => string;
+  /** The living process of a role, by its heartbeat; waits for one that is ready and was started after `notPid`. */
+  role(role: string, notPid?: number): Promise<RoleHealth>;
+  /** Offers so many groups a second, evenly, for so long; resolves with the task ids in order when all are published. */
+  offer(options: { groupsPerSecond: number; seconds: number }): Promise<string[]>;
+  /** Resolves when each of these tasks has a result; rejects after `forMs` with those that have none. */
+  settled(
+    taskIds: readonly string[],
+    forMs: number,
+  ): Promise<{ lost: string[]; doubled: string[]; results: AssessmentResult[] }>;
+  /** Resolves with the next result that is published after this call. */
+  nextResult(): Promise<AssessmentResult>;
+  stop(): Promise<void>;
+}
+
+export interface WorldOptions {
+  roles?: string;
+  simulator?: object;
+  env?: Record<string, string>;
+}
+
+const crop = await sharp({ create: { width: 64, height: 48, channels: 3, background: "#765" } })
+  .jpeg()
+  .toBuffer();
+
+export async function startWorld(options: WorldOptions = {}): Promise<World> {
+  const releases: (() => unknown)[] = [];
+  const data = mkdtempSync(join(tmpdir(), "vigilane-world-"));
+  releases.push(() => rmSync(data, { recursive: true, force: true }));
+  const store = await startRedis();
+  releases.push(() => store.stop());
+  const config = SimulatorConfig.parse({ latency: { meanMs: 500, p95Ms: 800 }, ...options.simulator });
+  const provider = await startVisionProvider({ config }, silent);
+  releases.push(() => provider.stop());
+  const redis = new Redis(store.url, { maxRetriesPerRequest: null, retryStrategy: () => 100 });
+  redis.on("error", () => {});
+  releases.push(() => redis.disconnect());
+
+  let printed = "";
+  const supervisor = spawn(
+    process.execPath,
+    ["src/main.ts", "up", "--roles", options.roles ?? "bridge,worker,results,gateway", "--port", "0"],
+    {
+      env: {
+        ...process.env,
+        REDIS_URL: store.url,
+        VIGILANE_SIMULATOR_URL: new URL("/", provider.url).href,
+        VIGILANE_DATA: data,
+        VIGILANE_FRESHNESS_SECONDS: "0",
+        ...options.env,
+      },
+      stdio: ["ignore", "pipe", "pipe"],
+    },
+  );
+  for (const stream of [supervisor.stdout, supervisor.stderr])
+    stream.on("data", (chunk: Buffer) => (printed += chunk.toString()));
+  releases.push(async () => {
+    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return;
+    supervisor.kill("SIGTERM");
+    await once(supervisor, "exit");
+  });
+
+  const images = createFolderImageStore({ folder: join(data, "images") }, silent);
+  const topics = createRedisTopicLog({ redisUrl: store.url, retentionMs: 3_600_000, maxBytesPerTopic: 1e9 }, silent);
+  for (const one of [images, topics]) {
+    await one.start();
+    releases.push(() => one.stop());
+  }
+  const ledger = startLedger(topics);
+  releases.push(() => ledger.stop());
+
+  const role: World["role"] = async (name, notPid) => {
+    for (;;) {
+      const all = await redis.hgetall(KEYS.roles);
+      const healths = Object.values(all).map((text) => JSON.parse(text) as RoleHealth);
+      const found = healths.find(
+        (health) => health.role === name && health.ready && health.pid !== notPid && Date.now() - health.atMs < 3_000,
+      );
+      if (found) return found;
+      if (supervisor.exitCode !== null)
+        throw new Error(`the supervisor ended with ${supervisor.exitCode}:\n${printed}`);
+      await new Promise((resolve) => setTimeout(resolve, 50)); // polls the heartbeats, which come once a second
+    }
+  };
+  for (const name of (options.roles ?? "bridge,worker,results,gateway").split(",")) await role(name);
+
+  let offered = 0;
+  return {
+    store,
+    redis,
+    provider,
+    data,
+    supervisor,
+    output: () => printed,
+    role,
+    nextResult: ledger.next,
+    settled: ledger.settled,
+    async offer({ groupsPerSecond, seconds }) {
+      const ids: string[] = [];
+      const publishing: Promise<void>[] = [];
+      const start = performance.now();
+      for (let i = 0; i < groupsPerSecond * seconds; i++) {
+        const dueMs = (i * 1_000) / groupsPerSecond - (performance.now() - start);
+        if (dueMs > 0) await new Promise((resolve) => setTimeout(resolve, dueMs)); // the pace of the offer
+        offered += 1;
+        const messageId = `offer-${offered}-${Math.random().toString(36).slice(2, 10)}`;
+        ids.push(`${messageId}_group1`);
+        publishing.push(publishGroup(messageId, offered));
+      }
+      await Promise.all(publishing);
+      return ids;
+    },
+    async stop() {
+      for (const release of releases.reverse()) await release();
+    },
+  };
+
+  async function publishGroup(messageId: string, nth: number): Promise<void> {
+    const camera = `cam-${nth % 50}`;
+    const imageUrl = await images.put(camera, messageId, crop);
+    const now = new Date().toISOString();
+    const box: [number, number, number, number] = [0, 0, 100, 100];
+    const detection = {
+      messageId,
+      cameraId: camera,
+      timestamp: now,
+      capturedAt: now,
+      detectedAt: now,
+      imageWidth: 640,
+      imageHeight: 360,
+      detectedObjects: [{ class: "car", confidence: 0.9, bbox: box, trackId: nth }],
+      trafficGroups: [
+        { groupIndex: 1, objectCount: 1, bbox: box, classes: ["car"], averageConfidence: 0.9, memberIndices: [0] },
+      ],
+      groupImages: [{ groupIndex: 1, imageUrl }],
+    };
+    for (;;) {
+      try {
+        return await topics.publish(TOPICS.detections, [
+          { key: camera, value: Buffer.from(JSON.stringify(detection)) },
+        ]);
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 200)); // the store is away: as a producer would, again later
+      }
+    }
+  }
+}
+
+function startLedger(topics: TopicLog) {
+  const results: AssessmentResult[] = [];
+  const ended = new Map<string, number>();
+  const waiting = new Set<(result?: AssessmentResult) => void>();
+  const stopping = new AbortController();
+  const reading = (async () => {
+    await topics.ensureTopic(TOPICS.results);
+    for await (const message of topics.tail(TOPICS.results, "earliest", stopping.signal)) {
+      const result = AssessmentResult.parse(JSON.parse(message.value.toString()));
+      results.push(result);
+      ended.set(result.taskId, (ended.get(result.taskId) ?? 0) + 1);
+      for (const look of waiting) look(result);
+    }
+  })();
+  return {
+    next: () =>
+      new Promise<AssessmentResult>((resolve) => {
+        const look = (result?: AssessmentResult) => {
+          if (!result) return;
+          waiting.delete(look);
+          resolve(result);
+        };
+        waiting.add(look);
+      }),
+    async settled(taskIds: readonly string[], forMs: number) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const missing = new Set(taskIds.filter((id) => !ended.has(id)));
+      const look = (result?: AssessmentResult) => {
+        if (result) missing.delete(result.taskId);
+        if (missing.size === 0) resolve();
+      };
+      waiting.add(look);
+      look();
+      const timer = setTimeout(resolve, forMs);
+      await promise;
+      clearTimeout(timer);
+      waiting.delete(look);
+      const asked = new Set(taskIds);
+      return {
+        lost: [...missing],
+        doubled: taskIds.filter((id) => (ended.get(id) ?? 0) > 1),
+        results: results.filter((result) => asked.has(result.taskId)),
+      };
+    },
+    async stop() {
+      stopping.abort();
+      await reading.catch(() => {});
+    },
+  };
+}
