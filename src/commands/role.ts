@@ -72,7 +72,7 @@ export async function runProcess(role: Role, settings: Settings, wiring: () => P
   }
   let beat: Promise<void> = Promise.resolve();
   if (outcome === "ready") {
-    log.info({ instance }, "ready");
+    log[supervised ? "debug" : "info"]({ instance }, "ready");
     if (supervised && process.connected) process.send?.({ ready: true });
     beat = heartbeat(role, instance, startedAtMs, settings, service, context, stopAsked.signal);
     await stopped;

@@ -241,17 +241,19 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
         latencyMs: Object.fromEntries(
           LATENCIES.map((name) => [name, histograms[name].percentiles()]),
         ) as Report["latencyMs"],
-        keyGroups: [...groups.values()].map((group) => {
-          const of = (what: string) => calls.total((key) => key === `${what} ${group.id}`);
-          const made = of("calls");
-          return {
-            id: group.id,
-            calls: made,
-            ok: of("ok"),
-            rejected429: of("rejected429"),
-            quotaUsed: quotaUsed(group, made, seconds),
-          };
-        }),
+        keyGroups: [...groups.values()]
+          .sort((a, b) => a.id.localeCompare(b.id))
+          .map((group) => {
+            const of = (what: string) => calls.total((key) => key === `${what} ${group.id}`);
+            const made = of("calls");
+            return {
+              id: group.id,
+              calls: made,
+              ok: of("ok"),
+              rejected429: of("rejected429"),
+              quotaUsed: quotaUsed(group, made, seconds),
+            };
+          }),
         provider: { simulated: simulated || [...groups.values()].some((group) => group.simulated) },
         restarts: restarts.total(() => true),
         rssMb: Object.fromEntries([...rssMb].sort(([a], [b]) => a.localeCompare(b))),

@@ -112,7 +112,7 @@ export function createSupervisor(given: Settings, options: SupervisorOptions, co
         onLine: (line) => options.onLine(instance, role, line),
         onBorn: (pid) => {
           leash?.hold(pid, isStore ? "store" : "role");
-          if (isStore && storePlace) noteStore(storeFolder, pid, storePlace);
+          if (isStore && storePlace && storeIsServer) noteStore(storeFolder, pid, storePlace);
         },
         onDeath: (death, wanted) => {
           leash?.release(death.pid);
