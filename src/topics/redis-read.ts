@@ -1,15 +1,11 @@
 /** Reads ahead from all shards that a consumer owns, with one blocking XREAD; idle shards cost nothing. */
 import type { Redis } from "ioredis";
-import type { Context } from "../context.ts";
-import { within } from "../lifecycle.ts";
 import { entryToMessage } from "./redis-entries.ts";
 import { streamKey, wakeKey } from "./redis-topic-keys.ts";
 import type { ShardLine } from "./shard-line.ts";
 
-/** How long one read blocks. */
+/** How long one read blocks; well below the connection's socketTimeout. */
 const BLOCK_MS = 5_000;
-/** A connection that has not answered by then is dead, however open it looks. */
-const SILENT_MS = BLOCK_MS + 5_000;
 /** Messages of one read take about so much memory in all. */
 const READ_BYTES = 8 * 1024 * 1024;
 
@@ -26,7 +22,6 @@ export interface ReadFrom {
 export class ReadAhead {
   readonly #from: ReadFrom;
   readonly #lines: ReadonlyMap<number, ShardLine>;
-  readonly #context: Context;
   readonly #wakeKey: string;
   #wokenUntil = "0-0";
   /** Lines that the read under way covers; undefined: none is under way. */
@@ -34,10 +29,9 @@ export class ReadAhead {
   /** Mean bytes of a message, an exponential average. */
   #messageBytes = 16 * 1024;
 
-  constructor(from: ReadFrom, lines: ReadonlyMap<number, ShardLine>, context: Context) {
+  constructor(from: ReadFrom, lines: ReadonlyMap<number, ShardLine>) {
     this.#from = from;
     this.#lines = lines;
-    this.#context = context;
     this.#wakeKey = wakeKey(from.groupKey, from.consumer);
   }
 
@@ -51,13 +45,8 @@ export class ReadAhead {
     const args = ["COUNT", this.#count(wanted.length), "BLOCK", BLOCK_MS, "STREAMS", ...keys, ...ids];
     this.#covered = new Set(wanted);
     try {
-      const reply = await within(this.#context.clock, SILENT_MS, "a read of the topics", () =>
-        reader.callBuffer("XREAD", ...args),
-      );
+      const reply = await reader.callBuffer("XREAD", ...args);
       return this.#take(reply, new Map(asked.map((each) => [each.key, each])));
-    } catch (error) {
-      reader.disconnect(true); // and connect again
-      throw error;
     } finally {
       this.#covered = undefined;
     }

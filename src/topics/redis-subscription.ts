@@ -64,7 +64,7 @@ export class RedisSubscription implements Subscription {
     this.#context = context;
     this.#onClosed = closed;
     this.#membership = new RedisMembership(parts.commands, parts, context);
-    this.#reading = new ReadAhead(parts, this.#membership.lines, context);
+    this.#reading = new ReadAhead(parts, this.#membership.lines);
   }
 
   async *batches(): AsyncGenerator<Batch> {

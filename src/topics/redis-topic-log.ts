@@ -16,6 +16,10 @@ import { groupKey, isDeadLetterTopic, metaKey, type RedisTopicSettings, topicKey
 import { deadLetterTopic, type Places, type SubscribeOptions, type TopicLog } from "./topic-log.ts";
 
 const TRIM_EVERY_MS = 2_000;
+/** Dead letters are few and kept long: looked after once in so many rounds. */
+const DEAD_LETTER_ROUNDS = 15;
+/** A connection that owes an answer for so long is dead, however open it looks; what it owed is sent again on a new one. */
+const SILENT_MS = 15_000;
 const DEAD_LETTERS_MS = 7 * 24 * 3_600_000;
 
 const Three = z.tuple([z.number(), z.number(), z.number()]);
@@ -67,9 +71,14 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
       await within(clock, 2_000, "publishing what waits", () => at.publisher.idle()).catch(() => {});
     });
     started = at;
+    let round = 0;
     void loop(context, signal, "trimming the topics", async () => {
       await clock.sleep(TRIM_EVERY_MS, signal);
-      for (const topic of at.shards.keys()) await trim(at, topic);
+      round += 1;
+      for (const topic of at.shards.keys()) {
+        await trim(at, topic);
+        if (round % DEAD_LETTER_ROUNDS === 0 && !isDeadLetterTopic(topic)) await trim(at, deadLetterTopic(topic));
+      }
     });
   });
 
@@ -148,7 +157,11 @@ async function startUp(
   acquired: Acquired,
   signal: AbortSignal,
 ): Promise<Started> {
-  const commands = acquired.add(await connectStore(redisUrl, context), "connection", (redis) => redis.disconnect());
+  const commands = acquired.add(
+    await connectStore(redisUrl, context, { socketTimeout: SILENT_MS }),
+    "connection",
+    (redis) => redis.disconnect(),
+  );
   const publisher = new RedisPublisher(commands, prefix);
   const at: Started = { commands, publisher, signal, shards: new Map(), subscriptions: new Set(), storeRun: "" };
   await bindToRun(at);

@@ -146,6 +146,32 @@ describe("on one server", () => {
     expect((await reader("surrogates").take(1))[0]).toMatchObject({ key: "\ud800", headers: { "\udfff": "\ud834" } });
   });
 
+  test("shards are shared evenly among those who are there, whoever comes and goes", async () => {
+    const { log, admin } = await topics(server, { shards: 16 });
+    const consumers = new Map<string, TopicReader>();
+    const join = (consumer: string) => {
+      const reader = new TopicReader(log, "shared", { group: "g", consumer });
+      consumers.set(consumer, reader);
+      void reader.next().catch(() => {});
+    };
+    /** How many shards each owner has, the largest share first. */
+    const shares = async () => {
+      const fields = Object.entries(await admin.hgetall("vl:topic:shared:group:g"));
+      const owners = fields.filter(([field]) => field.endsWith(":owner")).map(([, instance]) => instance);
+      const counts = new Map<string, number>();
+      for (const owner of owners) counts.set(owner, (counts.get(owner) ?? 0) + 1);
+      return [...counts.values()].sort((a, b) => b - a);
+    };
+    join("a");
+    await expect.poll(shares).toEqual([16]);
+    join("b");
+    await expect.poll(shares).toEqual([8, 8]);
+    join("c");
+    await expect.poll(shares).toEqual([6, 5, 5]);
+    await consumers.get("a")?.close();
+    await expect.poll(shares).toEqual([8, 8]);
+  });
+
   test("connections that break while publishing neither lose nor double nor disorder a message", async () => {
     const { log, admin, stored } = await topics(server);
     let going = true;
