@@ -20,7 +20,7 @@ import { createJobBoard } from "./job-board.ts";
 import { createJobsPage } from "./jobs-page.ts";
 import { servePictures } from "./live-pictures.ts";
 import { createMetrics } from "./metrics.ts";
-import { createRecentOutcomes } from "./recent-outcomes.ts";
+import { createRecentOutcomes, outcomeEvent } from "./recent-outcomes.ts";
 import { retryTask } from "./retry.ts";
 import { createSockets, type Sockets } from "./sockets.ts";
 import { createSystemWatch } from "./system-watch.ts";
@@ -136,6 +136,7 @@ export function createGatewayService(options: GatewayOptions, context: Context):
       until.addEventListener("abort", () => reader.disconnect());
       const show: Parameters<typeof feedEvents>[0]["show"] = (event) => {
         const shownAtMs = shown.show(event);
+        if (event.type === "outcome") outcomes.add(outcomeEvent(event.result, shownAtMs));
         metrics.shown(event, shownAtMs);
         return shownAtMs;
       };

@@ -1,6 +1,6 @@
 /**
- * The newest outcomes in memory, by following the tail of the stream of events beside the consumer group: every gateway
- * knows all of them, whichever gateway emitted them, and shows them while the store is away.
+ * The newest outcomes in memory: those that this gateway emits as it does, and the others' by following the tail of the
+ * stream of events beside the consumer group. So every gateway knows all of them, and shows them while the store is away.
  */
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
@@ -17,14 +17,28 @@ const CATCH_UP_MS = 1_000;
 export interface RecentOutcomes {
   /** Newest first. */
   newest(limit: number, cameraId?: string): OutcomeEvent[];
+  /** Takes one in; what is known already stays as it is. */
+  add(outcome: OutcomeEvent): void;
   /** Reads what has been appended since; when the store does not answer in time, what is known stands. */
   catchUp(): Promise<void>;
 }
 
 export function createRecentOutcomes(redis: Redis, { clock, log }: Context): RecentOutcomes {
-  let kept: OutcomeEvent[] = [];
+  /** By task id and revision, in the order of arrival. */
+  const kept = new Map<string, OutcomeEvent>();
   let place: string | null = null;
   let reading: Promise<void> | undefined;
+
+  function add(outcome: OutcomeEvent): void {
+    const name = `${outcome.result.taskId}#${outcome.result.revision}`;
+    if (kept.has(name)) return;
+    kept.set(name, outcome);
+    if (kept.size <= KEPT) return;
+    for (const oldest of kept.keys()) {
+      kept.delete(oldest);
+      return;
+    }
+  }
 
   async function readOn(): Promise<void> {
     place ??= await placeToBegin(redis);
@@ -32,22 +46,19 @@ export function createRecentOutcomes(redis: Redis, { clock, log }: Context): Rec
       const entries = (await redis.xrange(KEYS.events, `(${place}`, "+", "COUNT", PAGE)) as [string, string[]][];
       for (const [id, fields] of entries) {
         const outcome = outcomeOf(id, fields);
-        if (outcome) kept.push(outcome);
+        if (outcome) add(outcome);
         place = id;
       }
-      if (kept.length > KEPT * 1.5) kept = kept.slice(-KEPT);
       if (entries.length < PAGE) return;
     }
   }
 
   return {
+    add,
     newest(limit, cameraId) {
-      const found: OutcomeEvent[] = [];
-      for (let i = kept.length - 1; i >= 0 && found.length < limit; i -= 1) {
-        const outcome = kept[i];
-        if (outcome && (cameraId === undefined || String(outcome.result.cameraId) === cameraId)) found.push(outcome);
-      }
-      return found;
+      const all = [...kept.values()];
+      const asked = cameraId === undefined ? all : all.filter(({ result }) => String(result.cameraId) === cameraId);
+      return asked.slice(-limit).reverse();
     },
     async catchUp() {
       if (redis.status !== "ready") return;
@@ -75,11 +86,14 @@ function outcomeOf(id: string, fields: readonly string[]): OutcomeEvent | null {
   const entry = fieldsOf(fields);
   if (entry.type !== "outcome" || entry.json === undefined) return null;
   try {
-    const result = AssessmentResult.parse(JSON.parse(entry.json));
-    return { result, imagePath: imagePathOf(result.imageUrl), shownAtMs: Number(id.split("-")[0]) };
+    return outcomeEvent(AssessmentResult.parse(JSON.parse(entry.json)), Number(id.split("-")[0]));
   } catch {
     return null; // the feed has logged it
   }
+}
+
+export function outcomeEvent(result: AssessmentResult, shownAtMs: number): OutcomeEvent {
+  return { result, imagePath: imagePathOf(result.imageUrl), shownAtMs };
 }
 
 /** A stream entry's flat list of names and values as an object. */

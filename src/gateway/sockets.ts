@@ -11,7 +11,7 @@ import type { Context } from "../context.ts";
 import type { ClientToServerEvents, ServerToClientEvents } from "../events.ts";
 import { within } from "../lifecycle.ts";
 import type { FeedEvent } from "./event-feed.ts";
-import { imagePathOf } from "./image-path.ts";
+import { outcomeEvent } from "./recent-outcomes.ts";
 import { cameraLooksDifferent, type SystemState } from "./system-watch.ts";
 
 export type VigilaneServer = Server<ClientToServerEvents, ServerToClientEvents>;
@@ -83,7 +83,7 @@ export function createSockets(options: SocketOptions, context: Context): Sockets
     show(event) {
       const shownAtMs = clock.nowMs();
       if (event.type === "camera") io.emit("camera", event.event);
-      else io.emit("outcome", { result: event.result, imagePath: imagePathOf(event.result.imageUrl), shownAtMs });
+      else io.emit("outcome", outcomeEvent(event.result, shownAtMs));
       return shownAtMs;
     },
     tell(now, before) {
