@@ -23,7 +23,7 @@ export function CameraTile({ cameraId }: { cameraId: string }) {
         type="button"
         className={styles.picture}
         onClick={() => show({ kind: "camera", cameraId })}
-        aria-label={`${name}: large picture`}
+        title="Show the large picture"
       >
         <LivePicture cameraId={cameraId} />
       </button>
@@ -31,6 +31,7 @@ export function CameraTile({ cameraId }: { cameraId: string }) {
         <b className={styles.name} title={name}>
           {name}
         </b>
+        {camera.status && isWell(camera.status) ? <State status={camera.status} nowMs={nowMs} /> : null}
         <button
           type="button"
           className={styles.filter}
@@ -46,7 +47,7 @@ export function CameraTile({ cameraId }: { cameraId: string }) {
         <RiskBadge look={look.look} word={look.word} />
         {look.simulated ? <SimulatedMark /> : null}
       </div>
-      {camera.status ? <State status={camera.status} nowMs={nowMs} /> : null}
+      {camera.status && !isWell(camera.status) ? <State status={camera.status} nowMs={nowMs} /> : null}
     </li>
   );
 }
@@ -61,10 +62,15 @@ const STATES = {
 /** An interval longer than this times what was asked for is worth saying. */
 const STRETCHED = 1.25;
 
+const isStretched = ({ state, actualIntervalMs, frameIntervalMs }: CameraStatus) =>
+  state === "online" && actualIntervalMs !== null && actualIntervalMs > frameIntervalMs * STRETCHED;
+
+const isWell = (status: CameraStatus) => status.state === "online" && !isStretched(status);
+
 export function State({ status, nowMs }: { status: CameraStatus; nowMs: number }) {
   const { Icon, word } = STATES[status.state];
   const { actualIntervalMs: actualMs, frameIntervalMs: askedMs } = status;
-  const stretched = status.state === "online" && actualMs !== null && actualMs > askedMs * STRETCHED;
+  const stretched = isStretched(status);
   return (
     <p className={styles.state} data-state={status.state} title={status.detail || undefined}>
       <span>
@@ -72,7 +78,7 @@ export function State({ status, nowMs }: { status: CameraStatus; nowMs: number }
         {word}
         {status.state === "online" ? "" : ` for ${age(nowMs - status.sinceMs)}`}
       </span>
-      {stretched ? (
+      {stretched && actualMs !== null ? (
         <span className={styles.stretched} title="The detector cannot keep up: it looks less often than asked">
           <Gauge size={13} aria-hidden />
           every {interval(actualMs)}, asked {interval(askedMs)}

@@ -1,9 +1,9 @@
 import { useEffect, useRef, useState } from "react";
-import { useLocalNow } from "../live/now.ts";
-import { pictureArrivedAtMs, watchPictures } from "../live/pictures.ts";
+import { useLocalNow, useNow } from "../live/now.ts";
+import { newestPicture, watchPictures } from "../live/pictures.ts";
 import { usePage } from "../live/store.ts";
 import { cameraName } from "../look/camera-look.ts";
-import { age, tally } from "../look/format.ts";
+import { ago, tally } from "../look/format.ts";
 import { drawPicture } from "./draw-picture.ts";
 import styles from "./LivePicture.module.css";
 
@@ -18,7 +18,8 @@ export function LivePicture({ cameraId, large = false }: { cameraId: string; lar
   const [seen, setSeen] = useState("");
   const link = usePage((page) => page.link);
   const camera = usePage((page) => page.cameras[cameraId]);
-  const nowMs = useLocalNow();
+  const localNowMs = useLocalNow();
+  const nowMs = useNow();
 
   useEffect(() => {
     if (!visible) return;
@@ -28,28 +29,30 @@ export function LivePicture({ cameraId, large = false }: { cameraId: string; lar
     });
   }, [cameraId, visible, large]);
 
-  const arrivedMs = pictureArrivedAtMs(cameraId);
+  const picture = newestPicture(cameraId);
   const status = camera?.status;
   const intervalMs = status?.actualIntervalMs ?? status?.frameIntervalMs ?? 1_000;
-  const ageMs = arrivedMs === null ? null : nowMs - arrivedMs;
+  const silentMs = picture ? localNowMs - picture.arrivedAtMs : 0;
   const stale =
-    ageMs !== null &&
+    picture !== undefined &&
     (link !== "live" ||
       (status && status.state !== "online") ||
-      ageMs > Math.max(LEAST_STALE_MS, intervalMs * STALE_INTERVALS));
+      silentMs > Math.max(LEAST_STALE_MS, intervalMs * STALE_INTERVALS));
   const name = cameraName(camera, cameraId);
   return (
-    <span className={styles.frame} data-stale={stale} data-picture={ageMs === null ? "none" : "some"}>
+    <span className={styles.frame} data-stale={stale} data-picture={picture ? "some" : "none"}>
       <canvas
         ref={canvas}
         className={styles.canvas}
         width={320}
         height={180}
         role="img"
-        aria-label={ageMs === null ? `${name}: no picture yet` : `${name}${stale ? ", not live" : ""}: ${seen}`}
+        aria-label={picture ? `${name}${stale ? ", not live" : ""}: ${seen}` : `${name}: no picture yet`}
       />
-      {ageMs === null ? <span className={styles.words}>{waitingFor(status?.state)}</span> : null}
-      {stale && ageMs !== null ? <span className={styles.age}>picture of {age(ageMs)} ago</span> : null}
+      {picture ? null : <span className={styles.words}>{waitingFor(status?.state)}</span>}
+      {stale && picture ? (
+        <span className={styles.age}>not live: picture of {ago(nowMs - picture.header.capturedAtMs)}</span>
+      ) : null}
     </span>
   );
 }

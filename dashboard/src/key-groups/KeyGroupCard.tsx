@@ -35,7 +35,7 @@ export const KeyGroupCard = memo(function KeyGroupCard({ group }: { group: KeyGr
         {group.windows.map((window) => (
           <li key={window.name}>
             <span className={styles.window}>
-              <span>per {interval(window.windowMs)}</span>
+              <span>{interval(window.windowMs)}</span>
               <span>
                 {count(window.used)}/{count(window.limit)}
               </span>
@@ -45,7 +45,8 @@ export const KeyGroupCard = memo(function KeyGroupCard({ group }: { group: KeyGr
         ))}
       </ul>
       <p className={styles.calls}>
-        {count(group.calls)} calls · <Refused group={group} />
+        <span>{count(group.calls)} calls</span>
+        <Refused group={group} />
       </p>
     </li>
   );
@@ -54,7 +55,7 @@ export const KeyGroupCard = memo(function KeyGroupCard({ group }: { group: KeyGr
 function Refused({ group }: { group: KeyGroupEvent }) {
   const failed = Object.values(group.failures).reduce((sum, n) => sum + n, 0);
   const refused = Math.max(group.rejected429, failed);
-  return refused === 0 ? <span>none refused</span> : <b className={styles.refused}>{count(refused)} refused</b>;
+  return refused === 0 ? <span>0 refused</span> : <b className={styles.refused}>{count(refused)} refused</b>;
 }
 
 /** All of it, for the tooltip. */

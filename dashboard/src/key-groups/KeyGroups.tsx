@@ -11,7 +11,7 @@ export function KeyGroups() {
   const loaded = usePage((page) => page.loaded);
   const groups = Object.values(keyGroups).sort((a, b) => a.id.localeCompare(b.id, "en", { numeric: true }));
   return (
-    <Panel title="Key groups" note={groups.length > 0 ? "quota windows in use" : null}>
+    <Panel title="Key groups" note={groups.length > 0 ? "how full each quota window is" : null}>
       {loaded && groups.length === 0 ? (
         <EmptyNote icon={KeyRound} title="No key group yet">
           The bridge reports each account's quota here, once a second, as soon as it has started.

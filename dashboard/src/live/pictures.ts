@@ -43,8 +43,8 @@ export function watchPictures(cameraId: string, draw: Draw): () => void {
   };
 }
 
-/** When the newest picture of a camera came, this machine's clock; null: none yet. */
-export const pictureArrivedAtMs = (cameraId: string): number | null => newest.get(cameraId)?.arrivedAtMs ?? null;
+/** Of a camera; undefined: none yet. */
+export const newestPicture = (cameraId: string): Picture | undefined => newest.get(cameraId);
 
 /** Tells the gateway once for all changes of this turn. A hidden page watches nothing. */
 function announce() {

@@ -110,10 +110,9 @@ export function isRisky({ result }: OutcomeEvent): boolean {
   return level === "medium" || level === "high";
 }
 
-/** True while no real LLM judges: said aloud wherever a verdict is shown. */
+/** True while no real LLM judges: said aloud wherever a verdict is shown. The key groups know best. */
 export function isSimulated(data: LiveData): boolean {
-  return (
-    Object.values(data.keyGroups).some((group) => group.simulated) ||
-    data.outcomes.some((event) => event.result.metadata.simulated)
-  );
+  const groups = Object.values(data.keyGroups);
+  if (groups.length > 0) return groups.some((group) => group.simulated);
+  return data.outcomes.some((event) => event.result.metadata.simulated);
 }

@@ -23,7 +23,7 @@ export function age(ms: number): string {
   return `${Math.floor(s / 86_400)} d`;
 }
 
-/** "now", "12 s ago" */
+/** "now", "12 s ago". */
 export const ago = (ms: number) => (age(ms) === "now" ? "now" : `${age(ms)} ago`);
 
 /** "850 ms", "1.42 s", "12.4 s" */

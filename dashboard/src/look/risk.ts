@@ -14,16 +14,6 @@ export const LOOK_WORDS: Record<Look, string> = {
   away: "No live data",
 };
 
-/** One letter within the shape, where there is no room for the word. */
-export const LOOK_LETTERS: Record<Look, string> = {
-  none: "0",
-  low: "L",
-  medium: "M",
-  high: "H",
-  unknown: "?",
-  away: "×",
-};
-
 export const LOOKS: readonly Look[] = ["high", "medium", "low", "none", "unknown", "away"];
 
 export const OUTCOME_WORDS: Record<Outcome, string> = {

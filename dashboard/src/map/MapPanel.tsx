@@ -12,7 +12,7 @@ import { Panel } from "../panel/Panel.tsx";
 import type { CameraMap, MapCamera } from "./camera-map.ts";
 import { Legend } from "./Legend.tsx";
 import styles from "./MapPanel.module.css";
-import { Marker } from "./Marker.tsx";
+import { Marker, markerWords } from "./Marker.tsx";
 
 /** Up to so many cameras each marker bears its name and risk in words; above it only when pointed at, focused or chosen. */
 const LABELLED = 12;
@@ -94,13 +94,14 @@ function Stage({ placed, map, setMap }: StageProps) {
     id: camera.cameraId,
     lat: camera.lat,
     lon: camera.lon,
+    // Begins with the words that the marker itself bears.
     title: [
-      cameraName(camera, camera.cameraId),
-      `${look.word}${look.simulated ? " (simulated)" : ""}`,
-      look.look === "away" ? look.detail : camera.risk?.description,
+      `${cameraName(camera, camera.cameraId)} ${markerWords(look)}`,
+      look.look === "away" ? null : camera.risk?.description,
     ]
       .filter(Boolean)
       .join(" – "),
+    look: look.look,
     chosen: chosenCamera === camera.cameraId,
   }));
   useEffect(() => map?.update(onMapNow));

@@ -9,6 +9,10 @@ interface Props {
   pulses: boolean;
 }
 
+/** "Medium · simulated", "Offline · 4 min" */
+export const markerWords = ({ look, word, detail, simulated }: CameraLook) =>
+  [word, look === "away" ? detail : "", simulated ? "simulated" : ""].filter(Boolean).join(" · ");
+
 /** What a camera's marker holds. The marker itself bears the whole sentence, so this is silent to screen readers. */
 export function Marker({ name, look, chosen, pulses }: Props) {
   return (
@@ -16,12 +20,7 @@ export function Marker({ name, look, chosen, pulses }: Props) {
       {pulses ? <span className={styles.pulse} /> : null}
       <RiskShape look={look.look} size={look.look === "high" ? 34 : 28} />
       <span className={styles.label} data-label>
-        <b>{name}</b>
-        <span>
-          {look.word}
-          {look.look === "away" && look.detail ? ` · ${look.detail}` : ""}
-          {look.simulated ? <i> · simulated</i> : null}
-        </span>
+        <b>{name}</b> <span>{markerWords(look)}</span>
       </span>
     </span>
   );

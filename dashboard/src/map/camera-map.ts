@@ -5,6 +5,7 @@
 import L from "leaflet";
 import "leaflet/dist/leaflet.css";
 import { drawGraticule } from "./graticule.ts";
+import { labelSides } from "./label-sides.ts";
 
 /** What the map has to know of a camera. */
 export interface MapCamera {
@@ -14,6 +15,7 @@ export interface MapCamera {
   /** For the tooltip and for screen readers: all that colour and shape say, in words. */
   title: string;
   chosen: boolean;
+  look: string;
 }
 
 export interface CameraMap {
@@ -53,14 +55,26 @@ export function createCameraMap(
     if (!fitting) movedByReader = true;
   });
 
+  /** Labels keep clear of each other and of the markers as far as four sides allow. */
+  function placeLabels() {
+    const { x: width, y: height } = map.getSize();
+    const entries = [...markers.values()];
+    const points = entries.map(({ marker }) => map.latLngToContainerPoint(marker.getLatLng()));
+    labelSides(points, { width, height }).forEach((side, i) => {
+      const slot = entries[i]?.slot;
+      if (slot) slot.dataset.side = side;
+    });
+  }
+  map.on("zoomend moveend resize", placeLabels);
+
   function showAll() {
     const places = [...markers.values()].map(({ marker }) => marker.getLatLng());
     if (places.length === 0) return;
     fitting = true;
     // Room for the labels below the markers, and for the controls.
     map.fitBounds(L.latLngBounds(places), {
-      paddingTopLeft: [90, 56],
-      paddingBottomRight: [90, 84],
+      paddingTopLeft: [100, 64],
+      paddingBottomRight: [100, 64],
       maxZoom: 16,
       animate: false,
     });
@@ -121,6 +135,7 @@ export function createCameraMap(
       }
       if (!changed) return;
       if (!movedByReader) showAll();
+      placeLabels();
       onSlots();
     },
     slot: (id) => markers.get(id)?.slot ?? null,

@@ -35,9 +35,8 @@ export const VerdictItem = memo(function VerdictItem({ event }: { event: Outcome
           <span className={styles.meta}>
             <b>{name}</b>
             <time dateTime={new Date(event.shownAtMs).toISOString()}>{clockTime(event.shownAtMs)}</time>
-            {verdict ? <Took event={event} /> : null}
-            {verdict ? <span className={styles.model}>{result.metadata.llmModel}</span> : null}
           </span>
+          {verdict ? <How event={event} /> : null}
         </span>
       </button>
     </li>
@@ -64,13 +63,12 @@ export function NoVerdict({ outcome }: { outcome: Outcome }) {
   );
 }
 
-/** From capture to this page; a reused verdict says so, for no call was made. */
-function Took({ event: { result, shownAtMs } }: { event: OutcomeEvent }) {
-  const tookMs = shownAtMs - result.metadata.timings.capturedAt;
+/** Who judged, and how long it took from capture to this page; a reused verdict says so, for no call was made. */
+function How({ event: { result, shownAtMs } }: { event: OutcomeEvent }) {
+  const took = duration(shownAtMs - result.metadata.timings.capturedAt);
   return (
-    <span title="From capture to this page">
-      {result.outcome === "reused" ? "reused, " : ""}
-      {duration(tookMs)}
+    <span className={styles.how}>
+      {result.outcome === "reused" ? "Reused verdict of" : "By"} {result.metadata.llmModel}, {took} after capture
     </span>
   );
 }

@@ -1,0 +1,18 @@
+/** The dashboard, built from its sources as they are now, into a folder of its own: a test never sees an older build. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { build } from "vite";
+
+export interface BuiltPage {
+  /** Holds index.html and assets/. */
+  readonly folder: string;
+  remove(): void;
+}
+
+export async function buildPage(): Promise<BuiltPage> {
+  const folder = mkdtempSync(join(tmpdir(), "vigilane-page-"));
+  const root = resolve(import.meta.dirname, "../../dashboard");
+  await build({ root, configFile: join(root, "vite.config.ts"), logLevel: "error", build: { outDir: folder } });
+  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
