@@ -64,6 +64,7 @@ class Watching {
   readonly #signal: AbortSignal;
   readonly #scratch: string;
   #facts: StreamFacts | undefined;
+  #probedInVain = false;
   #said = "";
 
   constructor(
@@ -117,11 +118,14 @@ class Watching {
     const { source, intervalMs, startAtSeconds, loop, inputSize } = this.#options;
     const kind = kindOf(source);
     const lookMs = Math.min(intervalMs, LONGEST_LOOK_MS);
-    const list = await this.#listOfImages(kind, lookMs);
-    const opened = inputOptions(source, kind, lookMs, list);
+    const listFile = await this.#listOfImages(kind, lookMs);
+    const opened = inputOptions(source, kind, lookMs, { listFile, patient: this.#probedInVain });
+    this.#probedInVain = this.#facts === undefined;
     this.#facts ??= await this.#probe(opened, lookMs, kind);
+    this.#probedInVain = false;
     const facts = this.#facts;
-    const recorded = kind === "folder" || kind === "image" || kind === "file" || facts.durationSeconds !== null;
+    // (RTSP servers name a length too, but set the pace themselves.)
+    const recorded = isOwnPace(kind) || (kind === "http" && facts.durationSeconds !== null);
     const plan = planDecoding(facts, lookMs);
     const box = letterbox(inputSize, facts.width, facts.height);
     const before = [
@@ -143,7 +147,7 @@ class Watching {
     const { clock } = this.#context;
     const reader = new FactsReader();
     let rest = "";
-    const enough = () => reader.keyframes >= 3 || reader.sinceKeyframeMs > 2.5 * lookMs + 1_000 || kind === "device";
+    const enough = () => reader.keyframes >= 3 || reader.sinceKeyframeMs > 1.3 * lookMs + 200 || kind === "device";
     const run = startFfmpeg(
       this.#ffmpegPath,
       { input: opened.input, before: [...opened.options], after: PROBE_OUTPUT },
@@ -180,6 +184,7 @@ class Watching {
     let layout = pictureLayout(box, facts.colour);
     let frames = 0;
     let lastMs = clock.monotonicMs();
+    let fresh = false;
     let deliveredAtMs = Number.NEGATIVE_INFINITY;
     const reader = new Y4mReader(
       {
@@ -187,9 +192,13 @@ class Watching {
           layout = checkedLayout(layout, header);
         },
         frame: (data, capturedAtMs) => {
+          const sinceMs = clock.monotonicMs() - lastMs;
           frames += 1;
-          lastMs = clock.monotonicMs();
+          lastMs += sinceMs;
           this.#say("online", plan.detail);
+          // A live source begins with a burst of what came while ffmpeg took the stream in: older than it seems.
+          fresh ||= recorded || (frames > 1 && sinceMs > plan.expectedMs / 4);
+          if (!fresh) return this.#buffers.giveBack(data);
           if (lastMs - deliveredAtMs < intervalMs - plan.expectedMs / 2) return this.#buffers.giveBack(data);
           deliveredAtMs = lastMs;
           sink.frame({ capturedAtMs, picture: { layout, data }, release: once(() => this.#buffers.giveBack(data)) });
@@ -259,6 +268,9 @@ class Watching {
     this.#options.sink.state(state, detail);
   }
 }
+
+/** Read as fast as we like. */
+const isOwnPace = (kind: SourceKind) => kind === "folder" || kind === "image" || kind === "file";
 
 const isPng = (name: string) => extname(name).toLowerCase() === ".png";
 

@@ -17,19 +17,26 @@ export function kindOf(source: string): SourceKind {
   return /\.(jpe?g|png)$/i.test(source) ? "image" : "file";
 }
 
-/** What ffmpeg opens, and the options before it. `listFile`: the concat list of a folder's pictures. `lookMs`: one picture each. */
+/**
+ * What ffmpeg opens, and the options before it. `lookMs`: one picture each, for pictures. `listFile`: the concat list of a
+ * folder's pictures. `patient`: take longer to understand the stream, after a first try in vain.
+ */
 export function inputOptions(
   source: string,
   kind: SourceKind,
   lookMs: number,
-  listFile?: string,
+  { listFile, patient }: { listFile: string | undefined; patient: boolean },
 ): { input: string; options: string[] } {
   switch (kind) {
     case "rtsp":
-      // TCP: lost UDP packets smear the picture. -timeout: else a mute camera hangs for ever.
+      // TCP: lost UDP packets smear the picture. -timeout: else a mute camera hangs for ever. Not -fflags nobuffer: it throws
+      // the first keyframe away, and the next may be ten seconds off.
       return {
         input: source,
-        options: ["-rtsp_transport", "tcp", "-timeout", SOCKET_TIMEOUT_US, "-fflags", "nobuffer"],
+        options: [
+          ...["-rtsp_transport", "tcp", "-timeout", SOCKET_TIMEOUT_US],
+          ...["-analyzeduration", patient ? "10000000" : "1000000"],
+        ],
       };
     case "http":
       return { input: source, options: ["-rw_timeout", SOCKET_TIMEOUT_US] };
@@ -50,7 +57,7 @@ export function inputOptions(
 }
 
 /** Packets only, nothing decoded: for the stream's facts. */
-export const PROBE_OUTPUT = ["-map", "0:v:0", "-c", "copy", "-f", "framecrc"];
+export const PROBE_OUTPUT = ["-map", "0:v:0", "-c", "copy", "-flush_packets", "1", "-f", "framecrc"];
 
 /** A recording is played in real time, from its place, again and again. */
 export function playbackOptions(kind: SourceKind, startAtSeconds: number, loop: boolean): string[] {

@@ -9,7 +9,7 @@ export interface StreamFacts {
   colour: Colour;
   /** Frames a second; null: unknown. */
   fps: number | null;
-  /** Largest distance of two keyframes that was seen, ms; null: fewer than two were seen. */
+  /** Largest distance of two keyframes that was seen, or the time since the last one where that is longer, ms; null: no keyframe was seen. */
   keyframeMs: number | null;
   /** Frames come in another order than they are shown in: the decoder must hold some back. */
   bFrames: boolean;
@@ -78,14 +78,14 @@ export class FactsReader {
   facts(): StreamFacts | null {
     if (!this.#size) return null;
     const [w, h] = this.#rotated ? [this.#size[1], this.#size[0]] : this.#size;
-    const gaps = this.#keyframesMs.slice(1).map((ms, i) => ms - (this.#keyframesMs[i] ?? 0));
+    const gaps = [...this.#keyframesMs.slice(1), this.#lastMs].map((ms, i) => ms - (this.#keyframesMs[i] ?? ms));
     return {
       codec: this.#codec,
       width: Math.floor(w / 2) * 2,
       height: Math.floor(h / 2) * 2,
       colour: colourOf(this.#pixels),
       fps: this.#fps,
-      keyframeMs: gaps.length > 0 ? Math.max(...gaps) : null,
+      keyframeMs: this.#keyframesMs.length > 0 ? Math.max(...gaps) : null,
       bFrames: this.#bFrames,
       durationSeconds: this.#durationSeconds,
     };
@@ -131,7 +131,7 @@ export function planDecoding(facts: StreamFacts, intervalMs: number): DecodingPl
     if (oftenEnough) {
       return { ...everything, detail: "B-frames: everything is decoded; turn them off at the camera to save its cost" };
     }
-    return { ...everything, detail: `everything is decoded (a keyframe every ${seconds(keyframeMs)} is too rare)` };
+    return { ...everything, detail: `everything is decoded: keyframes are ${seconds(keyframeMs)} apart or more` };
   }
   return { ...everything, detail: "" };
 }
