@@ -140,7 +140,7 @@ function judgeRest(objects: readonly FactObject[], random: Random): Judgement {
     };
   }
   const people = objects.filter((o) => o.class === "person").length;
-  if (people >= 8) {
+  if (people + 0.5 * normal(random) >= 6) {
     return {
       ...calm(`A crowd of ${people} people without a vehicle nearby. It is worth watching.`, confidence(0.65, random)),
       riskLevel: "low",
