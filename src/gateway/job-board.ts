@@ -63,6 +63,17 @@ export function createJobBoard(options: JobBoardOptions, context: Context): JobB
     if (!queue) next();
     else retryAll(queue, options.retry, context).then((answer) => answerRetryAll(response, answer), next);
   });
+  router.put("/api/queues/:queueName/:jobId/retry", async (request, response, next) => {
+    const job = await queues.get(request.params.queueName)?.getJob(request.params.jobId);
+    if (!job) return next();
+    try {
+      await options.retry(taskIdOf(job));
+      response.status(204).end();
+    } catch (error) {
+      if (!(error instanceof VigilaneError)) throw error;
+      answerBoard(response, error);
+    }
+  });
   router.use((request, response, next) => {
     const board = options.mayChange(request) ? forChanging : forLooking;
     board.handler(request, response, next);
@@ -78,7 +89,7 @@ export function createJobBoard(options: JobBoardOptions, context: Context): JobB
     router,
     queues,
     show(keyGroupIds) {
-      showing ??= show(new Set([...keyGroupIds].map(assessmentQueueName))).finally(() => {
+      showing ??= show(new Set([...keyGroupIds].map(assessmentQueueName).sort())).finally(() => {
         showing = undefined;
       });
       return showing;
@@ -94,6 +105,7 @@ const BOARD: NonNullable<Parameters<typeof createBullBoard>[0]["options"]> = {
     boardTitle: "vigilane jobs",
     hideRedisDetails: true,
     hideDocsLink: true,
+    sortQueues: true,
     miscLinks: [{ text: "Live map", url: "/" }],
     pollingInterval: { showSetting: true },
   },
@@ -194,8 +206,11 @@ function forBoard(error: unknown): Error {
   return Object.assign(new Error(explain(error), { cause: error }), { statusCode });
 }
 
-const answerBoard = (response: Response, error: VigilaneError) =>
-  void response.status(statusOf(error)).json({ error: error.message, message: explain(error), code: error.code });
+/** bull-board's page shows `error` as a toast's headline and `message` below it. */
+function answerBoard(response: Response, error: VigilaneError): void {
+  const { code, message, remedy } = error;
+  response.status(statusOf(error)).json({ error: `${message} (${code})`, message: remedy, code });
+}
 
 interface RetryAllAnswer {
   retried: number;
@@ -225,8 +240,8 @@ function answerRetryAll(response: Response, { retried, refused }: RetryAllAnswer
     return;
   }
   const causes = [...refused].map(([code, count]) => `${count} × ${code}`).join(", ");
-  const message = `${retried} tried again, ${skipped} not: ${causes}`;
-  response.status(409).json({ error: message, message, retried, skipped });
+  const error = `${retried} tried again, ${skipped} not`;
+  response.status(409).json({ error, message: causes, retried, skipped });
 }
 
 const SECRET = /^(secret|api_?key|authorization|token|password|key)$/i;

@@ -109,10 +109,10 @@ test("a crop that is gone, and a task that has not failed: clear errors, and not
   world.waiting.tasks.set("again_group1", taskView("again_group1", { state: "waiting", revision: 2, epoch: 2 }));
   const { change } = await startBoard(world, ["sim-a"]);
   const gone = await change(`/api/queues/assess-sim-a/${jobId("gone_group1", 1)}/retry`);
-  expect(gone).toMatchObject({ status: 410, body: { message: expect.stringContaining("IMAGE_GONE") } });
+  expect(gone).toMatchObject({ status: 410, body: { error: expect.stringContaining("IMAGE_GONE") } });
   expect(gone.body.message).toContain("VIGILANE_IMAGES_MAX_BYTES"); // the remedy
   const twice = await change(`/api/queues/assess-sim-a/${jobId("again_group1", 1)}/retry`);
-  expect(twice).toMatchObject({ status: 409, body: { message: expect.stringContaining("NOT_FAILED") } });
+  expect(twice).toMatchObject({ status: 409, body: { error: expect.stringContaining("NOT_FAILED") } });
   expect(await queue.getFailedCount()).toBe(2);
 });
 
@@ -124,7 +124,7 @@ test("retry all: one whose crop is gone keeps none of the others back", async ()
   const { change } = await startBoard(world, ["sim-a"]);
   const some = await change("/api/queues/assess-sim-a/retry/failed");
   expect(some).toMatchObject({ status: 409, body: { retried: 11, skipped: 1 } });
-  expect(some.body.message).toBe("11 tried again, 1 not: 1 × IMAGE_GONE");
+  expect(some.body).toMatchObject({ error: "11 tried again, 1 not", message: "1 × IMAGE_GONE" });
   expect(world.waiting.reopened.toSorted()).toEqual(tasks.filter((id) => id !== "m3_group1").toSorted());
   expect(await queue.getFailedCount()).toBe(1);
 
@@ -198,7 +198,7 @@ test("every other operation is off, also with the token", async () => {
     expect([method, path, status, body.message]).toEqual([method, path, 405, expect.stringContaining("OPERATION_OFF")]);
   }
   const completed = await change(`/api/queues/assess-sim-a/${jobId("good_group1", 1)}/retry`);
-  expect(completed).toMatchObject({ status: 409, body: { message: expect.stringContaining("NOT_FAILED") } });
+  expect(completed).toMatchObject({ status: 409, body: { error: expect.stringContaining("NOT_FAILED") } });
   expect((await change("/api/redis/stats", "GET")).status).toBe(403);
   expect(await queue.getJobCounts()).toEqual(before);
   expect(await queue.isPaused()).toBe(false);
