@@ -45,15 +45,13 @@ function installPackages() {
   const installed = timeOf(inRoot("node_modules", ".package-lock.json"));
   const node = inRoot("node_modules", ".bin", process.platform === "win32" ? "node.cmd" : "node");
   if (installed >= lock && existsSync(node)) return;
-  // A clone without a lock file is no error; with one, exactly what it says is installed.
-  const how = existsSync(inRoot("package-lock.json")) ? ["ci"] : ["install"];
-  // npm ci begins by removing what is there, which may be what runs us: then install, which only adds what is missing.
-  const args = installed > 0 ? ["install"] : how;
   say(
-    `${installed > 0 ? "packages are older than the lock file" : "no packages yet"}: npm ${args[0]} (half a minute or so) …`,
+    `${installed > 0 ? "packages are older than the lock file" : "no packages yet"}: npm install (half a minute or so) …`,
   );
   const started = Date.now();
-  run("npm", [...args, "--no-fund", "--no-audit", "--loglevel", "error"], {
+  // Not `npm ci`: it removes node_modules first, which may hold the Node that runs us, and it refuses a lock file that
+  // names no package for a platform whose packages its writer's registry did not have.
+  run("npm", ["install", "--no-fund", "--no-audit", "--loglevel", "error"], {
     // The postinstall of onnxruntime-node would fetch CUDA libraries that nothing here uses; the CPU's are in the package.
     ONNXRUNTIME_NODE_INSTALL: "skip",
     // npm runs us with its own settings in the environment; a global or dry run of theirs is not meant for this one.
