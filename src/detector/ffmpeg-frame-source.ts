@@ -126,7 +126,7 @@ class Watching {
     const facts = this.#facts;
     // (RTSP servers name a length too, but set the pace themselves.)
     const recorded = isOwnPace(kind) || (kind === "http" && facts.durationSeconds !== null);
-    const plan = planDecoding(facts, lookMs);
+    const plan = kind === "folder" || kind === "image" ? everyPicture(lookMs) : planDecoding(facts, lookMs);
     const box = letterbox(inputSize, facts.width, facts.height);
     const before = [
       ...decodingOptions(plan),
@@ -199,7 +199,8 @@ class Watching {
           // A live source begins with a burst of what came while ffmpeg took the stream in: older than it seems.
           fresh ||= recorded || (frames > 1 && sinceMs > plan.expectedMs / 4);
           if (!fresh) return this.#buffers.giveBack(data);
-          if (lastMs - deliveredAtMs < intervalMs - plan.expectedMs / 2) return this.#buffers.giveBack(data);
+          const due = intervalMs <= LONGEST_LOOK_MS || lastMs - deliveredAtMs >= intervalMs - plan.expectedMs / 2;
+          if (!due) return this.#buffers.giveBack(data);
           deliveredAtMs = lastMs;
           sink.frame({ capturedAtMs, picture: { layout, data }, release: once(() => this.#buffers.giveBack(data)) });
         },
@@ -268,6 +269,14 @@ class Watching {
     this.#options.sink.state(state, detail);
   }
 }
+
+/** One picture a look already. */
+const everyPicture = (lookMs: number): DecodingPlan => ({
+  keyframesOnly: false,
+  selectMs: lookMs / 2,
+  expectedMs: lookMs,
+  detail: "",
+});
 
 /** Read as fast as we like. */
 const isOwnPace = (kind: SourceKind) => kind === "folder" || kind === "image" || kind === "file";

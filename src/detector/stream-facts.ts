@@ -17,6 +17,9 @@ export interface StreamFacts {
   durationSeconds: number | null;
 }
 
+/** Below this a time stamp is ffmpeg's "unknown" (the least 64-bit number). */
+const NO_TIME = -(2 ** 62);
+
 /** Reads what `ffmpeg -i … -c copy -f framecrc -` writes to both of its outputs, line by line, as far as it has come. */
 export class FactsReader {
   #codec = "";
@@ -29,7 +32,7 @@ export class FactsReader {
   #timeBase = 0;
   #keyframesMs: number[] = [];
   #bFrames = false;
-  #lastMs = 0;
+  #lastMs = Number.NEGATIVE_INFINITY;
 
   /** A line of ffmpeg's log. Only the input's first video stream counts. */
   logLine(line: string): void {
@@ -59,10 +62,12 @@ export class FactsReader {
     const packet = /^0,\s*(-?\d+),\s*(-?\d+),/.exec(line);
     if (!packet) return;
     const flags = /F=0x([0-9A-Fa-f]+)/.exec(line);
-    const [, dts, pts] = packet;
-    if (dts !== pts) this.#bFrames = true;
-    this.#lastMs = Number(pts) * this.#timeBase * 1000;
-    if (!flags || (Number.parseInt(flags[1] ?? "0", 16) & 1) === 1) this.#keyframesMs.push(this.#lastMs);
+    const [dts, pts] = [Number(packet[1]), Number(packet[2])];
+    if (pts < NO_TIME) return;
+    const ms = pts * this.#timeBase * 1000;
+    if ((dts > NO_TIME && dts !== pts) || ms < this.#lastMs) this.#bFrames = true;
+    this.#lastMs = Math.max(ms, this.#lastMs);
+    if (!flags || (Number.parseInt(flags[1] ?? "0", 16) & 1) === 1) this.#keyframesMs.push(ms);
   }
 
   get keyframes(): number {
@@ -71,7 +76,8 @@ export class FactsReader {
 
   /** Media time since the first keyframe, ms; 0 before it. */
   get sinceKeyframeMs(): number {
-    return this.#lastMs - (this.#keyframesMs[0] ?? this.#lastMs);
+    const [first] = this.#keyframesMs;
+    return first === undefined ? 0 : this.#lastMs - first;
   }
 
   /** Null: no video stream was seen. */
