@@ -1,4 +1,5 @@
 /** Reads a chat request as a provider would: what it cannot use is refused with the reason. Images are really decoded. */
+import { hash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import sharp from "sharp";
 import { z } from "zod";
@@ -7,6 +8,11 @@ import type { Asked } from "./answers.ts";
 /** As DashScope's limit for requests with inline images. */
 const MAX_BODY_BYTES = 10_000_000;
 const MAX_IMAGES = 16;
+
+// One thread a picture: what calls cost must not depend on how many cores are idle.
+sharp.concurrency(1);
+
+type ImageSize = Asked["images"][number];
 
 export class RequestFault extends Error {
   readonly status: number;
@@ -76,16 +82,25 @@ function parseJson(body: Buffer): unknown {
 
 const DATA_URL = /^data:image\/(jpeg|jpg|png|webp);base64,/;
 
+/** Images that were decoded lately, by digest: the same bytes decode the same. */
+const decodedLately = new Map<string, ImageSize>();
+const REMEMBERED = 500;
+
 /** Size of an image that decodes to its last row; a reference to anywhere else is never fetched. */
-async function decodeImage(url: string): Promise<{ width: number; height: number }> {
+async function decodeImage(url: string): Promise<ImageSize> {
   const prefix = DATA_URL.exec(url.slice(0, 64))?.[0];
   if (prefix === undefined) throw new RequestFault("The image must be a data: URL of a JPEG, PNG or WebP in base64.");
+  const bytes = Buffer.from(url.slice(prefix.length), "base64");
+  const digest = hash("sha1", bytes, "base64");
+  const known = decodedLately.get(digest);
+  if (known) return known;
   try {
-    const image = sharp(Buffer.from(url.slice(prefix.length), "base64"), { failOn: "truncated" });
-    const { width, height } = await image.metadata();
-    // Every byte is decoded, but only to a thumbnail: a JPEG then costs a fraction of its full size.
-    await image.resize(32, 32, { fit: "fill" }).raw().toBuffer();
-    return { width, height };
+    const { info } = await sharp(bytes, { failOn: "truncated" }).raw().toBuffer({ resolveWithObject: true });
+    const size = { width: info.width, height: info.height };
+    decodedLately.set(digest, size);
+    const [oldest] = decodedLately.keys();
+    if (decodedLately.size > REMEMBERED && oldest !== undefined) decodedLately.delete(oldest);
+    return size;
   } catch {
     throw new RequestFault("The image format is illegal and cannot be opened.");
   }
