@@ -3,6 +3,7 @@
 -- Returns { "lost" } or { "ok", strikes }. A strike: the message was out, alone and marked, when its consumer ended.
 local group, s = KEYS[1], ARGV[1]
 if not owns(group, s, ARGV[2], ARGV[3], ARGV[4]) then return { "lost" } end
+even_when_full(group)
 local id = ARGV[5]
 if ARGV[7] ~= "1" then
   redis.call("HSET", group, s .. ":handed", id)

@@ -1,6 +1,7 @@
 /** Reads ahead from all shards that a consumer owns, with one blocking XREAD; idle shards cost nothing. */
 import type { Redis } from "ioredis";
 import { entryToMessage } from "./redis-entries.ts";
+import { scripts } from "./redis-scripts.ts";
 import { streamKey, wakeKey } from "./redis-topic-keys.ts";
 import type { ShardLine } from "./shard-line.ts";
 
@@ -58,7 +59,8 @@ export class ReadAhead {
     if (covered === undefined) return;
     if ([...this.#lines.values()].every((line) => covered.has(line) || !hasRoom(line))) return;
     this.#covered = undefined; // once is enough
-    await this.#from.commands.xadd(this.#wakeKey, "MAXLEN", 10, "*", "why", "room");
+    // Should this fail, the read ends by itself, a little later.
+    await scripts.wake.run(this.#from.commands, [this.#from.groupKey], [this.#from.consumer]).catch(() => {});
   }
 
   #take(reply: unknown, asked: ReadonlyMap<string, { line: ShardLine; from: string }>): { shardsChanged: boolean } {

@@ -2,6 +2,7 @@
 -- A message that is still out stays marked: who gives up without an end to it counts as having failed on it.
 local group = KEYS[1]
 local released = 0
+even_when_full(group)
 for i = 4, #ARGV, 2 do
   if owns(group, ARGV[i], ARGV[2], ARGV[i + 1], "") then
     redis.call("HSET", group, ARGV[i] .. ":owner", "")

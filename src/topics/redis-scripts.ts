@@ -11,6 +11,7 @@ export const scripts = {
   handOut: script("redis-hand-out"),
   settle: script("redis-settle"),
   deadLetter: script("redis-dead-letter"),
+  wake: script("redis-wake"),
   lag: script("redis-lag"),
   trim: script("redis-trim"),
   outboxTransfer: script("outbox-transfer"),

@@ -2,6 +2,7 @@
 -- suspect ("1" or "0"). Returns 1, or 0 when the shard belongs to somebody else by now.
 local topic, group, s = KEYS[1], KEYS[2], ARGV[1]
 if not owns(group, s, ARGV[2], ARGV[3], ARGV[4]) then return 0 end
+even_when_full(group)
 local id = ARGV[6]
 redis.call("HSET", group, s .. ":mark", "")
 local pos = redis.call("HGET", group, s .. ":pos")

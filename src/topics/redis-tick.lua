@@ -8,6 +8,12 @@ local members = group .. ":members"
 local name, instance, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local shards = tonumber(redis.call("HGET", topic .. ":meta", "shards"))
 local now = now_ms()
+even_when_full(group)
+
+-- The store's clock was set back: no lease ends later than a new one would.
+for _, other in ipairs(redis.call("ZRANGEBYSCORE", members, int(now + lease * 2), "+inf")) do
+  redis.call("ZADD", members, int(now + lease), other)
+end
 
 -- Nobody was seen for most of a lease: the store was away, not the consumers. All get a new lease before any is judged.
 local seen = tonumber(redis.call("HGET", group, "seen") or now)

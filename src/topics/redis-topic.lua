@@ -72,6 +72,10 @@ local function owns(group, shard, instance, token, run)
   return string.find(redis.call("INFO", "server"), "run_id:" .. run, 1, true) ~= nil
 end
 
+-- A store at its maxmemory refuses writes that need memory, unless the script has written before. What lets consumers
+-- go on must work just then, since only their progress frees memory: it begins with this write of nothing.
+local function even_when_full(key) redis.call("HDEL", key, "-") end
+
 -- Wakes the blocked reads of every member except `except`, so that they look at their shards again.
 local function wake_others(group, except)
   for _, name in ipairs(redis.call("ZRANGE", group .. ":members", 0, -1)) do

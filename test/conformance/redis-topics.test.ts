@@ -111,6 +111,22 @@ describe("on a server of their own", () => {
     expect(numbersOf(await consumer.take(1), "a")).toEqual([0]);
   });
 
+  test("a store that is full refuses what is published, but lets consumers finish, and trimming makes room", async () => {
+    const server = await startRedis({ args: ["--maxmemory", "12mb", "--maxmemory-policy", "noeviction"] });
+    const { log, reader, stored } = await topics(server, { retentionMs: 1_000 });
+    const consumer = reader("x");
+    const value = Buffer.alloc(100_000);
+    let published = 0;
+    const full = (async () => {
+      for (; ; published += 1) await log.publish("x", [{ key: `k${published % 9}`, value }]);
+    })();
+    await expect(full).rejects.toMatchObject({ retry: "later" });
+    expect(await consumer.take(published)).toHaveLength(published);
+    await expect.poll(() => stored("x"), { timeout: 15_000 }).toBe(0);
+    await log.publish("x", [said("after", 1)]);
+    expect(numbersOf(await consumer.take(1), "after")).toEqual([1]);
+  });
+
   test("a store that stands still for longer than the leases takes nobody's shards away", async () => {
     const server = await startRedis();
     const { log, admin } = await topics(server);
@@ -170,6 +186,25 @@ describe("on one server", () => {
     await expect.poll(shares).toEqual([6, 5, 5]);
     await consumers.get("a")?.close();
     await expect.poll(shares).toEqual([8, 8]);
+  });
+
+  test("a dead consumer's lease does not last for ever when the store's clock is set back", async () => {
+    const { log, admin } = await topics(server, { shards: 4 });
+    const group = "vl:topic:backwards:group:g";
+    // As it looks after the clock was set back by an hour: the dead one's lease ends an hour from now.
+    await admin.zadd(`${group}:members`, Date.now() + 3_600_000, "dead");
+    await admin.hset(
+      group,
+      "member:dead",
+      "gone",
+      ...upTo(4).flatMap((s) => [`${s}:owner`, "gone", `${s}:token`, "1"]),
+    );
+    const consumer = new TopicReader(log, "backwards", { group: "g", consumer: "living" });
+    await log.publish(
+      "backwards",
+      keysOf(20).map((key) => said(key, 0)),
+    );
+    expect(await consumer.take(20)).toHaveLength(20);
   });
 
   test("connections that break while publishing neither lose nor double nor disorder a message", async () => {
