@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { AssessmentTask } from "../../src/messages.ts";
-import { askAgain, buildPrompt } from "../../src/processors/prompt.ts";
+import { askAgain, buildPrompt, type ChatMessage, type ContentPart } from "../../src/processors/prompt.ts";
 import { judge } from "../../src/simulator/judge.ts";
 import { seededRandom } from "../../src/simulator/latency.ts";
 
@@ -31,11 +31,9 @@ const task = AssessmentTask.parse({
   freshnessSeconds: 10,
 });
 const imageDataUrl = "data:image/jpeg;base64,AAAA";
-const textOf = (messages: ReturnType<typeof buildPrompt>) =>
-  messages
-    .flatMap(({ content }) => (typeof content === "string" ? [content] : content))
-    .map((part) => (typeof part === "string" ? part : part.type === "text" ? part.text : ""))
-    .join("\n");
+const partText = (part: ContentPart) => (part.type === "text" ? part.text : "");
+const textOf = (messages: readonly ChatMessage[]) =>
+  messages.map(({ content }) => (typeof content === "string" ? content : content.map(partText).join("\n"))).join("\n");
 
 test("instructions, facts and picture, in that order", () => {
   const [system, user] = buildPrompt(task, { imageDataUrl });
