@@ -41,6 +41,9 @@ export interface JobView {
   signal: AbortSignal;
 }
 
+/** Less than any guard. */
+const RESTAMP_AFTER_MS = 3;
+
 type Lease = NonNullable<AssessmentJob["lease"]> & { taskId: string };
 type Granted = Extract<SpendAnswer, { kind: "granted" }>;
 
@@ -69,11 +72,13 @@ export async function assessGroup(job: JobView, parts: AssessParts, context: Con
       parts,
     );
   const askedMs = context.clock.monotonicMs();
+  // The lease is stamped for now; a request that leaves later is stamped anew, so that the windows hold at the provider.
+  const onSent = () => {
+    if (context.clock.monotonicMs() - askedMs > RESTAMP_AFTER_MS) parts.quota.restamp(lease).catch(() => {});
+  };
   try {
-    const answer = await client.assess(
-      { messages: messagesFor(task, picture, spent) },
-      { timeoutMs: spent.timeoutMs, signal: job.signal },
-    );
+    const limits = { timeoutMs: spent.timeoutMs, signal: job.signal, onSent };
+    const answer = await client.assess({ messages: messagesFor(task, picture, spent) }, limits);
     return await judge(task, answer, lease, spent, job, parts);
   } catch (error) {
     if (!(error instanceof VigilaneError)) throw error;
@@ -169,7 +174,7 @@ async function refused(
   // A time-out that the task's own deadline caused blames nobody.
   const ownDeadline = cause === "timeout" && spent.boundByDeadline;
   const learned = feedback(lease, spent, {
-    called: true,
+    called: !error.neverSent,
     ok: false,
     latencyMs: tookMs,
     code,
@@ -180,7 +185,7 @@ async function refused(
   if ((learned.coolMs ?? 0) > 0) parts.cool(lease.keyGroup, learned.coolMs ?? 0).catch(() => {});
   if (ownDeadline) return await end("expired", lease, error, learned, job, parts);
   if (error.retry === "never") return await fail(lease, error, learned, job, parts);
-  if (spent.attempts >= parts.maxAttempts) {
+  if (spent.attempts >= parts.maxAttempts && !error.neverSent) {
     return await fail(
       lease,
       new VigilaneError(

@@ -104,8 +104,12 @@ export class Refusal extends VigilaneError {
   override readonly blames: Blames;
   override readonly retry: Retry;
 
-  constructor(sorted: SortedRefusal, message: string, status?: number) {
+  /** The provider surely has not seen the request: it is no attempt. */
+  readonly neverSent: boolean;
+
+  constructor(sorted: SortedRefusal, message: string, status?: number, neverSent = false) {
     super(sorted.code, message);
+    this.neverSent = neverSent;
     this.name = "Refusal";
     this.sorted = sorted;
     this.status = status;

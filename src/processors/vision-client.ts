@@ -5,6 +5,7 @@ import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import type { ChatMessage } from "./prompt.ts";
 import { Refusal, type RefusedAnswer, sortRefusal, withoutSecrets } from "./refusal.ts";
+import { tellWhenSent } from "./request-sent.ts";
 
 export interface VisionClientOptions {
   /** Any OpenAI-compatible server, up to and including its version: "https://…/v1". */
@@ -28,6 +29,8 @@ export interface CallLimits {
   /** Shorter than the client's own when the task's deadline is near; a time-out is then nobody's fault. */
   timeoutMs?: number;
   signal?: AbortSignal;
+  /** Called when the request really leaves: its headers are written on a connection that is there. */
+  onSent?: () => void;
 }
 
 export interface VisionAnswer {
@@ -71,7 +74,7 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
   });
 
   return {
-    async assess({ messages }, { timeoutMs = options.timeoutMs, signal } = {}) {
+    async assess({ messages }, { timeoutMs = options.timeoutMs, signal, onSent = () => {} } = {}) {
       const allowedMs = Math.max(1, Math.min(timeoutMs, options.timeoutMs));
       const deadline = new AbortController();
       const ended = new AbortController();
@@ -82,22 +85,24 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
       const sentAtMs = clock.monotonicMs();
       try {
         signal?.throwIfAborted();
-        const { data, response } = await openai.chat.completions
-          .create(
-            {
-              model: options.model,
-              messages: [...messages],
-              temperature: 0,
-              max_tokens: options.maxTokens ?? 500,
-              ...(options.jsonObject ? { response_format: { type: "json_object" as const } } : {}),
-            },
-            // The deadline covers the body too, which openai's own time-out does not.
-            {
-              timeout: Math.ceil(allowedMs) + 1_000,
-              signal: signal ? AbortSignal.any([signal, deadline.signal]) : deadline.signal,
-            },
-          )
-          .withResponse();
+        const { data, response } = await tellWhenSent(onSent, () =>
+          openai.chat.completions
+            .create(
+              {
+                model: options.model,
+                messages: [...messages],
+                temperature: 0,
+                max_tokens: options.maxTokens ?? 500,
+                ...(options.jsonObject ? { response_format: { type: "json_object" as const } } : {}),
+              },
+              // The deadline covers the body too, which openai's own time-out does not.
+              {
+                timeout: Math.ceil(allowedMs) + 1_000,
+                signal: signal ? AbortSignal.any([signal, deadline.signal]) : deadline.signal,
+              },
+            )
+            .withResponse(),
+        );
         return readCompletion(data, tellingHeaders(response.headers), clock.monotonicMs() - sentAtMs, options.model);
       } catch (error) {
         if (signal?.aborted) throw stopReason(signal);
@@ -178,8 +183,19 @@ function refusalOf(error: unknown, { timedOutAfterMs, ownDeadline, secret, nowMs
     return new Refusal(sortRefusal(made(502, "", {})), `the provider's answer was no JSON: ${what}`);
   }
   const unanswered: RefusedAnswer = { status: undefined, text: "", headers: {}, nowMs };
-  return new Refusal(sortRefusal(unanswered), `no answer from the provider: ${what}`);
+  const neverSent = UNCONNECTED.has(codeOf(innermostCause(error)));
+  return new Refusal(sortRefusal(unanswered), `no answer from the provider: ${what}`, undefined, neverSent);
 }
+
+/** Codes of a connection that never came about: the provider has not seen the request. */
+const UNCONNECTED = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "UND_ERR_CONNECT_TIMEOUT",
+]);
 
 const made = (status: number, code: string, headers: Record<string, string>): RefusedAnswer => ({
   status,
@@ -191,14 +207,22 @@ const made = (status: number, code: string, headers: Record<string, string>): Re
 
 /** The innermost cause says what happened ("connect ECONNREFUSED …"); openai's own text is "Connection error.". */
 function networkCause(error: unknown): string {
+  const innermost = innermostCause(error);
+  if (!(innermost instanceof Error)) return String(innermost);
+  const code = codeOf(innermost);
+  return innermost.message.includes(code) ? innermost.message : `${code} ${innermost.message}`;
+}
+
+function innermostCause(error: unknown): unknown {
   let innermost: unknown = error;
   for (let depth = 0; depth < 5 && innermost instanceof Error && innermost.cause instanceof Error; depth += 1) {
     innermost = innermost.cause;
   }
-  if (!(innermost instanceof Error)) return String(innermost);
-  const code = "code" in innermost && typeof innermost.code === "string" ? innermost.code : "";
-  return innermost.message.includes(code) ? innermost.message : `${code} ${innermost.message}`;
+  return innermost;
 }
+
+const codeOf = (error: unknown) =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
 
 function stopReason(signal: AbortSignal): VigilaneError {
   return signal.reason instanceof VigilaneError

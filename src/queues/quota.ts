@@ -18,6 +18,7 @@ const registerScript = script("./register.lua");
 const takeScript = script("./take.lua");
 const markQueuedScript = script("./mark-queued.lua");
 const spendScript = script("./spend.lua");
+const restampScript = script("./restamp.lua");
 const settleScript = script("./settle.lua");
 
 /** A task with its lease, on its way into the key group's queue. */
@@ -62,7 +63,7 @@ export type SpendAnswer =
 export interface CallFeedback {
   keyGroup: string;
   keyId: string;
-  /** The request may have reached the provider. */
+  /** The request may have reached the provider. False: it was no attempt. */
   called: boolean;
   ok: boolean;
   latencyMs: number;
@@ -109,6 +110,8 @@ export interface Quota {
     callTimeoutMs: number,
     stalled: boolean,
   ): Promise<SpendAnswer>;
+  /** The request left later than its lease was stamped: the stamp moves to now. */
+  restamp(lease: { taskId: string; epoch: number }): Promise<void>;
   /** Ends a call: key group and task in one step. */
   settle(lease: { taskId: string; epoch: number }, ending: Ending, feedback: CallFeedback | null): Promise<Settled>;
   /** Every key group as people see it. */
@@ -188,6 +191,10 @@ export function createQuota(redis: Redis, monotonicMs: () => number): Quota {
           unreadable: unreadable ? Unreadable.parse(JSON.parse(unreadable)) : null,
         };
       }
+    },
+
+    async restamp({ taskId, epoch }) {
+      await restampScript.run(redis, [PREFIX], [taskId, epoch]);
     },
 
     async settle(lease, ending, feedback) {

@@ -7,14 +7,14 @@ local id, epoch, kind, verdict, err, meta, feedback, avoid_ms = ARGV[1], ARGV[2]
 local t = now()
 
 -- The guard against jitter: a refusal widens it by a(1-e), an accepted call narrows it by a*e (a = 10 ms, e = 0.005), held
--- within 2 to 250 ms; it rests where a share e of calls is refused. A stochastic approximation of that quantile (Robbins and
+-- within 10 to 250 ms; it rests where a share e of calls is refused. A stochastic approximation of that quantile (Robbins and
 -- Monro 1951).
 local function learn(f)
   local g = k('group:' .. f.group)
   if redis.call('EXISTS', g) == 0 then return end
   if f.called then
     local guard = num(redis.call('HGET', g, 'guard'))
-    if f.rate then guard = math.min(250, guard + 10 * 0.995) elseif f.ok then guard = math.max(2, guard - 10 * 0.005) end
+    if f.rate then guard = math.min(250, guard + 10 * 0.995) elseif f.ok then guard = math.max(10, guard - 10 * 0.005) end
     redis.call('HSET', g, 'guard', ms(guard))
   end
   if f.ok then
@@ -45,11 +45,11 @@ local function learn(f)
   end
 end
 
-local group = ''
+local group, called = '', true
 if feedback ~= '' then
   local f = cjson.decode(feedback)
-  group = f.group
-  if f.called then free_slot(group, id .. '#' .. epoch) end
+  group, called = f.group, f.called
+  free_slot(group, id .. '#' .. epoch)
   learn(f)
 end
 
@@ -66,6 +66,8 @@ end
 if r.e ~= epoch or r.s == 'waiting' then return { 'stale', 'taken anew since' } end
 if kind == 'back' then
   if verdict ~= '' then redis.call('HSET', k('task:' .. id), 'un', verdict) end
+  -- What never reached the provider was no attempt.
+  if not called and num(r.a) > 0 then r.a = tostring(redis.call('HINCRBY', k('task:' .. id), 'a', -1)) end
   local became = go_back(id, r, group, avoid_ms)
   return { 'back', became }
 end

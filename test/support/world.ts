@@ -8,9 +8,10 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { Redis } from "ioredis";
 import sharp from "sharp";
-import type { RoleHealth } from "../../src/events.ts";
+import { CameraRisk, type RoleHealth } from "../../src/events.ts";
 import { createFolderImageStore } from "../../src/images/folder-image-store.ts";
 import { AssessmentResult } from "../../src/messages.ts";
 import { KEYS } from "../../src/names.ts";
@@ -20,9 +21,12 @@ import { createRedisTopicLog } from "../../src/topics/redis-topic-log.ts";
 import { TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
 import { silent } from "./pipeline.ts";
 import { startRedis, type TestRedis } from "./redis.ts";
+import { type RedisProxy, startRedisProxy } from "./redis-proxy.ts";
 
 export interface World {
   store: TestRedis;
+  /** With the option `proxy`. */
+  proxy: RedisProxy | undefined;
   redis: Redis;
   provider: VisionProvider;
   data: string;
@@ -31,8 +35,10 @@ export interface World {
   output: () => string;
   /** The living process of a role, by its heartbeat; waits for one that is ready and was started after `notPid`. */
   role(role: string, notPid?: number): Promise<RoleHealth>;
-  /** Offers so many groups a second, evenly, for so long; resolves with the task ids in order when all are published. */
-  offer(options: { groupsPerSecond: number; seconds: number }): Promise<string[]>;
+  /** Offers so many groups a second, evenly, until `end`, which resolves with their task ids when all are published. */
+  offer(options: { groupsPerSecond: number }): { end: () => Promise<string[]> };
+  /** Outcomes that the results role has counted, over all cameras; waits until there are `atLeast`, 10 s at most. */
+  countedByResults(atLeast: number): Promise<number>;
   /** Resolves when each of these tasks has a result; rejects after `forMs` with those that have none. */
   settled(
     taskIds: readonly string[],
@@ -45,6 +51,10 @@ export interface World {
 
 export interface WorldOptions {
   roles?: string;
+  /** "supervised": a role like the others, which may be killed; its statistics start anew then. Default: in this process. */
+  provider?: "supervised";
+  /** Puts a proxy before the store, for the roles alone. Default false. */
+  proxy?: boolean;
   simulator?: object;
   env?: Record<string, string>;
 }
@@ -66,6 +76,9 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   redis.on("error", () => {});
   releases.push(() => redis.disconnect());
 
+  const proxy = options.proxy ? await startRedisProxy(store.port) : undefined;
+  releases.push(() => proxy?.close());
+
   let printed = "";
   const supervisor = spawn(
     process.execPath,
@@ -74,7 +87,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       env: {
         ...process.env,
         REDIS_URL: store.url,
-        VIGILANE_SIMULATOR_URL: new URL("/", provider.url).href,
+        ...(options.provider !== "supervised" && { VIGILANE_SIMULATOR_URL: new URL("/", provider.url).href }),
         VIGILANE_DATA: data,
         VIGILANE_FRESHNESS_SECONDS: "0",
         ...options.env,
@@ -117,6 +130,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   let offered = 0;
   return {
     store,
+    proxy,
     redis,
     provider,
     data,
@@ -125,20 +139,36 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     role,
     nextResult: ledger.next,
     settled: ledger.settled,
-    async offer({ groupsPerSecond, seconds }) {
+    offer({ groupsPerSecond }) {
       const ids: string[] = [];
       const publishing: Promise<void>[] = [];
-      const start = performance.now();
-      for (let i = 0; i < groupsPerSecond * seconds; i++) {
-        const dueMs = (i * 1_000) / groupsPerSecond - (performance.now() - start);
-        if (dueMs > 0) await new Promise((resolve) => setTimeout(resolve, dueMs)); // the pace of the offer
-        offered += 1;
-        const messageId = `offer-${offered}-${Math.random().toString(36).slice(2, 10)}`;
-        ids.push(`${messageId}_group1`);
-        publishing.push(publishGroup(messageId, offered));
+      const ending = new AbortController();
+      const running = (async () => {
+        const start = performance.now();
+        for (let i = 0; !ending.signal.aborted; i++) {
+          const dueMs = (i * 1_000) / groupsPerSecond - (performance.now() - start);
+          if (dueMs > 0) await wait(dueMs, undefined, { signal: ending.signal }).catch(() => {}); // the pace of the offer
+          offered += 1;
+          const messageId = `offer-${offered}-${Math.random().toString(36).slice(2, 10)}`;
+          ids.push(`${messageId}_group1`);
+          publishing.push(publishGroup(messageId, offered));
+        }
+      })();
+      return {
+        async end() {
+          ending.abort();
+          await running;
+          await Promise.all(publishing);
+          return ids;
+        },
+      };
+    },
+    async countedByResults(atLeast) {
+      for (const until = Date.now() + 10_000; ; await wait(100)) {
+        const risks = Object.values(await redis.hgetall(KEYS.risks)).map((text) => CameraRisk.parse(JSON.parse(text)));
+        const counted = risks.flatMap((risk) => Object.values(risk.counts)).reduce((sum, n) => sum + n, 0);
+        if (counted >= atLeast || Date.now() > until) return counted;
       }
-      await Promise.all(publishing);
-      return ids;
     },
     async stop() {
       for (const release of releases.reverse()) await release();
