@@ -1,6 +1,6 @@
 /** One batch on its way to its end: acknowledge, giveBack and deadLetter as fenced calls to the store. */
 import type { Redis } from "ioredis";
-import { VigilaneError } from "../errors.ts";
+import { errorCode, VigilaneError } from "../errors.ts";
 import { messageToFields } from "./redis-entries.ts";
 import { scripts } from "./redis-scripts.ts";
 import { type Batch, DEAD_LETTER_HEADERS, type TopicMessage } from "./topic-log.ts";
@@ -50,7 +50,11 @@ export class RedisBatch implements Batch {
 
   #endWith(how: "done" | "back", afterMs: number): Promise<void> {
     if (this.#end) return Promise.reject(new Error(`the batch of shard ${this.shard} has ended already`));
-    this.#end = this.#settle(how, afterMs);
+    this.#end = this.#settle(how, afterMs).catch((error: unknown) => {
+      // The store refused (read-only, say): the batch is still out, and may be ended by another try.
+      if (errorCode(error) !== "OWNERSHIP_LOST") this.#end = undefined;
+      throw error;
+    });
     return this.#end;
   }
 

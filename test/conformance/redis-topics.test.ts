@@ -127,6 +127,21 @@ describe("on a server of their own", () => {
     expect(numbersOf(await consumer.take(1), "after")).toEqual([1]);
   });
 
+  test("a store that refuses writes for a while costs nothing: the batch that is out can be ended after it", async () => {
+    const server = await startRedis();
+    const { log, reader, admin } = await topics(server);
+    const consumer = reader("x");
+    await log.publish("x", [said("a", 0)]);
+    const out = await consumer.next();
+    await admin.replicaof("127.0.0.1", 1); // a master that nobody can reach: read-only
+    await expect(out.acknowledge()).rejects.toThrow(/READONLY/);
+    await expect(log.publish("x", [said("a", 1)])).rejects.toMatchObject({ retry: "later" });
+    await admin.replicaof("NO", "ONE");
+    await out.acknowledge();
+    await log.publish("x", [said("a", 2)]);
+    expect(numbersOf(await consumer.take(1), "a")).toEqual([2]);
+  });
+
   test("a store that stands still for longer than the leases takes nobody's shards away", async () => {
     const server = await startRedis();
     const { log, admin } = await topics(server);
