@@ -115,7 +115,10 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
         ...{ group: options.group, consumer: options.consumer, from: options.from ?? ("earliest" as const) },
         groupKey: groupKey(key, options.group),
         deadLetterKey: topicKey(prefix, deadLetterTopic(topic)),
-        prepare: () => shardsOf(at, topic),
+        prepare: () => {
+          at.shards.delete(topic); // asked for when something is amiss, such as a store that was emptied by hand
+          return shardsOf(at, topic);
+        },
         storeRun: () => at.storeRun,
       };
       const subscription = new RedisSubscription(parts, context, () => at.subscriptions.delete(subscription));

@@ -99,6 +99,18 @@ describe("on a server of their own", () => {
     expect(numbersOf(await consumer.take(1), "a")).toEqual([1]);
   });
 
+  test("a store that was emptied by hand is begun anew", async () => {
+    const { log, reader, admin } = await topics(await startRedis());
+    const consumer = reader("x");
+    await log.publish("x", [said("a", 0)]);
+    await consumer.take(1);
+    await admin.flushall();
+    const next = consumer.take(1);
+    await expect.poll(() => admin.exists("vl:topic:x:group:g"), { timeout: 15_000 }).toBe(1);
+    await log.publish("x", [said("a", 1)]);
+    expect(numbersOf(await next, "a")).toEqual([1]);
+  });
+
   test("where the store may forget its newest writes, a batch from before its restart is refused and comes again", async () => {
     const server = await startRedis({ appendfsync: "everysec" });
     const { log, reader } = await topics(server);

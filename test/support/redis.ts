@@ -1,6 +1,7 @@
 /**
  * A real redis-server for tests and benches: on a free port, in a folder of its own, as durable as vigilane's own store
- * (append-only file, fsync always), so that a killed one comes back with everything that it acknowledged.
+ * (append-only file, fsync always), so that a killed one comes back with everything that it acknowledged. The program is
+ * VIGILANE_TEST_REDIS_SERVER, else redis-server on the PATH.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
