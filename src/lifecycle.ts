@@ -94,6 +94,29 @@ export function service(
 }
 
 /**
+ * Begins `work` and ends it at the stop: its signal aborts then, and its end is waited for `graceMs` at most. What still
+ * hangs on an absent store ends when the connection, acquired before it, is released.
+ */
+export function during(
+  acquired: Acquired,
+  { clock }: Context,
+  signal: AbortSignal,
+  what: string,
+  work: (until: AbortSignal) => Promise<void>,
+  graceMs = 1_000,
+): void {
+  const ended = new AbortController();
+  const working = work(AbortSignal.any([signal, ended.signal]));
+  working.catch(() => {});
+  acquired.add(working, what, async () => {
+    ended.abort();
+    const grace = new AbortController();
+    const enough = clock.sleep(graceMs, grace.signal).catch(() => {});
+    await Promise.race([working, enough]).finally(() => grace.abort());
+  });
+}
+
+/**
  * Runs `step` again and again until `signal` aborts; `step` itself waits for its work. A step that throws is logged
  * and tried again after a back-off (100 ms doubling to 5 s, with jitter). Returns the promise of the loop's end.
  */

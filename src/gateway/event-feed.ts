@@ -37,13 +37,22 @@ export interface FeedOptions {
 export async function feedEvents(options: FeedOptions, context: Context, signal: AbortSignal): Promise<void> {
   const { reader, commands, consumer } = options;
   let lastTakeOverMs = Number.NEGATIVE_INFINITY;
+  let acknowledging: Promise<void> = Promise.resolve();
+  /** The next events are read while these are being acknowledged: what is new need not wait for the store's disk. */
+  const show = async (entries: readonly Entry[]) => {
+    const before = acknowledging;
+    acknowledging = showAll(entries, options, context);
+    acknowledging.catch(() => {}); // heard at the next wait
+    await before;
+  };
   await loop(context, signal, "showing events", async () => {
     if (context.clock.monotonicMs() - lastTakeOverMs > WAIT_MS) {
-      await showAll(await takeOver(commands, consumer), options, context);
+      await show(await takeOver(commands, consumer));
       lastTakeOverMs = context.clock.monotonicMs();
     }
-    await showAll(await readNext(reader, commands, consumer), options, context);
+    await show(await readNext(reader, commands, consumer));
   });
+  await acknowledging.catch(() => {});
 }
 
 type Entry = [id: string, fields: string[] | null];

@@ -9,7 +9,7 @@ import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import type { ImageStore } from "../images/image-store.ts";
-import { type Acquired, loop, type Service, service } from "../lifecycle.ts";
+import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
 import { connectStore, type StoreOptions } from "../store.ts";
 import type { WaitingView } from "../waiting-view.ts";
 import { createAuth } from "./auth.ts";
@@ -120,19 +120,19 @@ export function createGatewayService(options: GatewayOptions, context: Context):
     );
     await Promise.all([shown.listening(), system.refresh(), outcomes.catchUp()]);
 
-    follow(acquired, signal, "state", (until) =>
+    during(acquired, context, signal, "state", (until) =>
       system.follow(until, (now, before) => {
         shown.tell(now, before);
         if (now.health.store === "up") board.show(now.keyGroups.keys()).catch(() => {});
       }),
     );
-    follow(acquired, signal, "outcomes", (until) =>
+    during(acquired, context, signal, "outcomes", (until) =>
       loop(context, until, "reading the newest outcomes", async () => {
         await outcomes.catchUp();
         await context.clock.sleep(TAIL_EVERY_MS, until).catch(() => {});
       }),
     );
-    follow(acquired, signal, "events", (until) => {
+    during(acquired, context, signal, "events", (until) => {
       until.addEventListener("abort", () => reader.disconnect());
       const show: Parameters<typeof feedEvents>[0]["show"] = (event) => {
         const shownAtMs = shown.show(event);
@@ -150,21 +150,6 @@ export function createGatewayService(options: GatewayOptions, context: Context):
     url: () => url,
     detail: () => `${url}, ${sockets?.io.engine.clientsCount ?? 0} clients`,
   };
-}
-
-/** Runs `work` until the service stops, and waits for its end then. */
-function follow(
-  acquired: Acquired,
-  signal: AbortSignal,
-  what: string,
-  work: (until: AbortSignal) => Promise<void>,
-): void {
-  const ended = new AbortController();
-  const until = AbortSignal.any([signal, ended.signal]);
-  acquired.add(work(until), what, async (working) => {
-    ended.abort();
-    await working;
-  });
 }
 
 async function listen(http: HttpServer, { host, port }: GatewayOptions, acquired: Acquired): Promise<string> {

@@ -3,7 +3,7 @@
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import type { ImageStore } from "../images/image-store.ts";
-import { type Acquired, type Service, service } from "../lifecycle.ts";
+import { during, type Service, service } from "../lifecycle.ts";
 import { CONSUMER_GROUPS } from "../names.ts";
 import { connectStore } from "../store.ts";
 import type { TopicLog } from "../topics/topic-log.ts";
@@ -46,8 +46,10 @@ export function createResultsService(options: ResultsOptions, context: Context):
         await keeping;
       });
     }
-    untilStopped(acquired, signal, "totals", (until) => followTotals(redis, options.countTasks(redis), context, until));
-    untilStopped(acquired, signal, "end of crops", (until) =>
+    during(acquired, context, signal, "totals", (until) =>
+      followTotals(redis, options.countTasks(redis), context, until),
+    );
+    during(acquired, context, signal, "end of crops", (until) =>
       endImages(redis, options.images, options.imageLimits, context, until),
     );
   });
@@ -55,17 +57,4 @@ export function createResultsService(options: ResultsOptions, context: Context):
     ...results,
     detail: () => `${kept.results} results, ${kept.duplicates} twice, ${kept.deadLetters} dead letters`,
   };
-}
-
-function untilStopped(
-  acquired: Acquired,
-  signal: AbortSignal,
-  what: string,
-  work: (until: AbortSignal) => Promise<void>,
-) {
-  const ended = new AbortController();
-  acquired.add(work(AbortSignal.any([signal, ended.signal])), what, async (working) => {
-    ended.abort();
-    await working;
-  });
 }

@@ -1,37 +1,54 @@
-import { test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { createGatewayService } from "../../src/gateway/gateway.ts";
+import type { Service } from "../../src/lifecycle.ts";
 import { createResultsService } from "../../src/results/results.ts";
 import { createRedisTopicLog } from "../../src/topics/redis-topic-log.ts";
 import { TOPICS } from "../../src/topics/topic-log.ts";
 import { gatewayWorld, quiet, TOKEN } from "../support/gateway.ts";
 import { stressStartStop } from "../support/service-stress.ts";
 
-test("the gateway starts and stops in every order", async () => {
-  const { store, waiting, images } = await gatewayWorld();
-  await stressStartStop(() =>
-    createGatewayService(
-      {
-        ...{ redisUrl: store.url, port: 0, host: "127.0.0.1", allowedHosts: [], token: TOKEN, askedRoles: [] },
-        ...{ instance: "gateway-1", waiting: () => waiting, images, pageFolder: "/nowhere" },
-      },
-      quiet,
-    ),
-  );
-});
+type World = Awaited<ReturnType<typeof gatewayWorld>>;
 
-test("the results role starts and stops in every order", async () => {
-  const { store, images } = await gatewayWorld();
+const gatewayOf = ({ store, waiting, images }: World) =>
+  createGatewayService(
+    {
+      ...{ redisUrl: store.url, port: 0, host: "127.0.0.1", allowedHosts: [], token: TOKEN, askedRoles: [] },
+      ...{ instance: "gateway-1", waiting: () => waiting, images, pageFolder: "/nowhere" },
+    },
+    quiet,
+  );
+
+const resultsOf = ({ store, images }: World) => {
   const topics = { redisUrl: store.url, retentionMs: 60_000, maxBytesPerTopic: 1_000_000, shards: 2 };
-  await stressStartStop(() =>
-    createResultsService(
-      {
-        ...{ redisUrl: store.url, topics: createRedisTopicLog(topics, quiet), topicNames: [TOPICS.results] },
-        ...{ consumer: "results-1", retentionMs: 60_000, images, imageLimits: { maxBytes: 1e6, maxAgeMs: 60_000 } },
-        countTasks: () => () => waitingCounts,
-      },
-      quiet,
-    ),
+  return createResultsService(
+    {
+      ...{ redisUrl: store.url, topics: createRedisTopicLog(topics, quiet), topicNames: [TOPICS.results] },
+      ...{ consumer: "results-1", retentionMs: 60_000, images, imageLimits: { maxBytes: 1e6, maxAgeMs: 60_000 } },
+      countTasks: () => async () => ({ waiting: 0, moving: 0, calling: 0 }),
+    },
+    quiet,
   );
+};
+
+const SERVICES: [string, (world: World) => Service][] = [
+  ["gateway", gatewayOf],
+  ["results", resultsOf],
+];
+
+test.each(SERVICES)("%s starts and stops in every order", async (_name, create) => {
+  const world = await gatewayWorld();
+  await stressStartStop(() => create(world));
 });
 
-const waitingCounts = Promise.resolve({ waiting: 0, moving: 0, calling: 0 });
+test.each(
+  SERVICES.flatMap(([name, create]) => (["SIGKILL", "SIGSTOP"] as const).map((how) => ({ name, create, how }))),
+)("$name stops while the store is away ($how)", async ({ create, how }) => {
+  const world = await gatewayWorld();
+  const service = create(world);
+  onTestFinished(() => service.stop());
+  await service.start();
+  await world.store.kill(how);
+  const beganAt = performance.now();
+  await service.stop();
+  expect(performance.now() - beganAt).toBeLessThan(7_000); // the deadline that a role has
+});
