@@ -21,8 +21,9 @@ export function ensureLoadCrops(settings: Settings, context: Context, signal: Ab
   return ensureCropSet(settings.cache, () => cutFromFootage(settings, context, signal), context);
 }
 
-const LOOK_EVERY_MS = 500;
-/** Of one look, so that the set shows many scenes. */
+/** From all over the footage, and few of one look: the set is to show many scenes. */
+const STARTS_AT_SECONDS = [0, 20, 40, 60];
+const LOOK_EVERY_MS = 2_000;
 const GROUPS_A_LOOK = 2;
 const LONGEST_MS = 120_000;
 
@@ -38,34 +39,33 @@ async function cutFromFootage(settings: Settings, context: Context, signal: Abor
     const pool = await acquired.start(createInferencePool(model, context, 1));
     const enough = Promise.withResolvers<void>();
     let looking = false;
-    const source = createFfmpegSources(
-      ffmpegPath,
-      context,
-    )({
-      cameraId: "load",
-      source: footage,
-      intervalMs: LOOK_EVERY_MS,
-      startAtSeconds: 0,
-      loop: true,
-      inputSize: pool.inputSize,
-      sink: {
-        state: (state, detail) => context.log.debug({ state, detail }, "footage for the load"),
-        frame: (frame) => {
-          if (looking) return frame.release();
-          looking = true;
-          groupsOf(frame, pool)
-            .then((found) => {
-              crops.push(...found);
-              if (crops.length >= CROP_SET_SIZE) enough.resolve();
-            }, enough.reject)
-            .finally(() => {
-              looking = false;
-              frame.release();
-            });
-        },
-      },
-    });
-    await acquired.start(source);
+    const sources = createFfmpegSources(ffmpegPath, context);
+    const frame = (seen: Frame) => {
+      if (looking) return seen.release();
+      looking = true;
+      groupsOf(seen, pool)
+        .then((found) => {
+          crops.push(...found);
+          if (crops.length >= CROP_SET_SIZE) enough.resolve();
+        }, enough.reject)
+        .finally(() => {
+          looking = false;
+          seen.release();
+        });
+    };
+    const state = (now: string, detail: string) => context.log.debug({ now, detail }, "footage for the load");
+    for (const startAtSeconds of STARTS_AT_SECONDS) {
+      const source = sources({
+        cameraId: `footage from second ${startAtSeconds}`,
+        source: footage,
+        intervalMs: LOOK_EVERY_MS,
+        startAtSeconds,
+        loop: true,
+        inputSize: pool.inputSize,
+        sink: { state, frame },
+      });
+      await acquired.start(source);
+    }
     await Promise.race([enough.promise, context.clock.sleep(LONGEST_MS, AbortSignal.any([signal, ended.signal]))]);
     return crops;
   } finally {
