@@ -4,6 +4,7 @@ import { CameraDialog } from "./cameras/CameraDialog.tsx";
 import { CameraStrip } from "./cameras/CameraStrip.tsx";
 import { TopBar } from "./header/TopBar.tsx";
 import { KeyGroups } from "./key-groups/KeyGroups.tsx";
+import { isLive } from "./live/state.ts";
 import { usePage } from "./live/store.ts";
 import { MapPanel } from "./map/MapPanel.tsx";
 import { TotalsStrip } from "./totals/TotalsStrip.tsx";
@@ -12,10 +13,10 @@ import { VerdictDialog } from "./verdicts/VerdictDialog.tsx";
 import { VerdictList } from "./verdicts/VerdictList.tsx";
 
 export function App() {
-  const link = usePage((page) => page.link);
+  const live = usePage(isLive);
   const loaded = usePage((page) => page.loaded);
   return (
-    <div className={styles.app} data-link={link} data-loaded={loaded}>
+    <div className={styles.app} data-live={live} data-loaded={loaded}>
       <TopBar />
       <main className={styles.main}>
         <Banners />

@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import axe from "axe-core";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Locator, type Page } from "playwright-core";
 
 export const SIZES = { wide: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } } as const;
 export type Size = keyof typeof SIZES;
@@ -61,6 +61,13 @@ export async function axeViolations(page: Page): Promise<string[]> {
     nodes.map(({ target, failureSummary }) => `${id} (${impact}): ${JSON.stringify(target)} ${failureSummary ?? ""}`),
   );
 }
+
+/** Whether an <img> has its picture. */
+export const isLoaded = (img: Locator) =>
+  img.evaluate((element) => {
+    const { complete, naturalWidth } = element as unknown as { complete: boolean; naturalWidth: number };
+    return complete && naturalWidth > 0;
+  });
 
 /** How far the page's content is wider than its window, px; 0 when it fits. */
 export async function overflowPx(page: Page): Promise<number> {

@@ -13,6 +13,13 @@ export interface BuiltPage {
 export async function buildPage(): Promise<BuiltPage> {
   const folder = mkdtempSync(join(tmpdir(), "vigilane-page-"));
   const root = resolve(import.meta.dirname, "../../dashboard");
-  await build({ root, configFile: join(root, "vite.config.ts"), logLevel: "error", build: { outDir: folder } });
+  // Vitest says "test", and React would be built for development.
+  const before = process.env.NODE_ENV;
+  process.env.NODE_ENV = "production";
+  try {
+    await build({ root, configFile: join(root, "vite.config.ts"), logLevel: "error", build: { outDir: folder } });
+  } finally {
+    process.env.NODE_ENV = before;
+  }
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }

@@ -6,7 +6,14 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import express from "express";
 import { type DefaultEventsMap, Server } from "socket.io";
-import type { ClientToServerEvents, Health, OutcomeEvent, ServerToClientEvents, Totals } from "../../src/events.ts";
+import type {
+  ClientToServerEvents,
+  Health,
+  KeyGroupEvent,
+  OutcomeEvent,
+  ServerToClientEvents,
+  Totals,
+} from "../../src/events.ts";
 import { previewOf, type Scene } from "./page-scenes.ts";
 import { cropOf, streetPicture } from "./street-picture.ts";
 
@@ -21,6 +28,9 @@ export interface PageGateway {
   emitCamera(cameraId: string): void;
   emitHealth(health: Health): void;
   emitTotals(totals: Totals): void;
+  emitKeyGroup(group: KeyGroupEvent): void;
+  /** Tells all that the scene holds as events. */
+  emitScene(scene: Scene): void;
   /** One frame of each watched camera; resolves when each page has acknowledged it. */
   sendFrames(): Promise<void>;
   /** Resolves when a page watches at least `count` cameras; with their ids. */
@@ -83,6 +93,16 @@ export async function startPageGateway(pageFolder: string, scene: Scene): Promis
     },
     emitHealth: (health) => void io.emit("health", health),
     emitTotals: (totals) => void io.emit("totals", totals),
+    emitKeyGroup: (group) => void io.emit("keyGroup", group),
+    emitScene(next) {
+      gateway.scene = next;
+      const { cameras, outcomes, keyGroups, health, totals } = next.snapshot;
+      for (const event of cameras) io.emit("camera", event);
+      for (const event of outcomes) io.emit("outcome", event);
+      for (const event of keyGroups) io.emit("keyGroup", event);
+      if (totals) io.emit("totals", totals);
+      io.emit("health", health);
+    },
     async sendFrames() {
       const sent = [...live.sockets.values()].flatMap((socket) =>
         gateway.scene.cameras

@@ -1,4 +1,5 @@
 import { useNow } from "../live/now.ts";
+import { isLive } from "../live/state.ts";
 import { show, usePage } from "../live/store.ts";
 import { cameraLook, cameraName } from "../look/camera-look.ts";
 import { RiskBadge, SimulatedMark } from "../look/RiskBadge.tsx";
@@ -11,10 +12,10 @@ import { LivePicture } from "./LivePicture.tsx";
 export function CameraDialog() {
   const cameraId = usePage((page) => (page.shown?.kind === "camera" ? page.shown.cameraId : null));
   const camera = usePage((page) => (cameraId ? page.cameras[cameraId] : undefined));
-  const link = usePage((page) => page.link);
+  const live = usePage(isLive);
   const nowMs = useNow();
   if (!cameraId || !camera) return null;
-  const look = cameraLook(camera, link, nowMs);
+  const look = cameraLook(camera, live, nowMs);
   return (
     <Dialog title={cameraName(camera, cameraId)} onClose={() => show(null)}>
       <div className={styles.picture}>

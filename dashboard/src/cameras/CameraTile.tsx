@@ -1,6 +1,7 @@
 import { CircleSlash, Filter, Gauge, Loader, Radio, TriangleAlert } from "lucide-react";
 import type { CameraStatus } from "../../../src/messages.ts";
 import { useNow } from "../live/now.ts";
+import { isLive } from "../live/state.ts";
 import { chooseCamera, show, usePage } from "../live/store.ts";
 import { cameraLook, cameraName } from "../look/camera-look.ts";
 import { age, interval } from "../look/format.ts";
@@ -11,12 +12,12 @@ import { LivePicture } from "./LivePicture.tsx";
 /** A camera's picture, its risk and its state. Opens the large picture; the funnel lists its verdicts alone. */
 export function CameraTile({ cameraId }: { cameraId: string }) {
   const camera = usePage((page) => page.cameras[cameraId]);
-  const link = usePage((page) => page.link);
+  const live = usePage(isLive);
   const chosen = usePage((page) => page.chosenCamera === cameraId);
   const nowMs = useNow();
   if (!camera) return null;
   const name = cameraName(camera, cameraId);
-  const look = cameraLook(camera, link, nowMs);
+  const look = cameraLook(camera, live, nowMs);
   return (
     <li className={styles.tile} data-camera={cameraId} data-look={look.look} data-chosen={chosen}>
       <button

@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import { useLocalNow, useNow } from "../live/now.ts";
 import { newestPicture, watchPictures } from "../live/pictures.ts";
+import { isLive } from "../live/state.ts";
 import { usePage } from "../live/store.ts";
 import { cameraName } from "../look/camera-look.ts";
 import { ago, tally } from "../look/format.ts";
@@ -16,7 +17,7 @@ export function LivePicture({ cameraId, large = false }: { cameraId: string; lar
   const canvas = useRef<HTMLCanvasElement>(null);
   const visible = useVisible(canvas);
   const [seen, setSeen] = useState("");
-  const link = usePage((page) => page.link);
+  const live = usePage(isLive);
   const camera = usePage((page) => page.cameras[cameraId]);
   const localNowMs = useLocalNow();
   const nowMs = useNow();
@@ -35,7 +36,7 @@ export function LivePicture({ cameraId, large = false }: { cameraId: string; lar
   const silentMs = picture ? localNowMs - picture.arrivedAtMs : 0;
   const stale =
     picture !== undefined &&
-    (link !== "live" ||
+    (!live ||
       (status && status.state !== "online") ||
       silentMs > Math.max(LEAST_STALE_MS, intervalMs * STALE_INTERVALS));
   const name = cameraName(camera, cameraId);

@@ -1,5 +1,13 @@
 /** Everything the page knows, and how what arrives changes it. Pure: no sockets, no clock, no DOM. */
-import type { CameraEvent, Health, KeyGroupEvent, OutcomeEvent, Snapshot, Totals } from "../../../src/events.ts";
+import type {
+  CameraEvent,
+  CameraRisk,
+  Health,
+  KeyGroupEvent,
+  OutcomeEvent,
+  Snapshot,
+  Totals,
+} from "../../../src/events.ts";
 
 /** connecting: never been live yet; lost: was live, is not. */
 export type Link = "connecting" | "live" | "lost";
@@ -29,6 +37,10 @@ export const NOTHING_YET: LiveData = {
   totals: null,
   health: null,
 };
+
+/** Whether what is shown is live: the gateway is there, and the store from which it knows. */
+export const isLive = ({ link, health }: { link: Link; health: Health | null }) =>
+  link === "live" && health?.store !== "away";
 
 /** What came from the socket since the last flush. */
 export interface Inbox {
@@ -68,13 +80,13 @@ export function applyInbox(data: LiveData, inbox: Inbox, nowMs: number): LiveDat
     next.raisedAtMs = { ...data.raisedAtMs };
     for (const event of inbox.cameras) {
       const before = next.cameras[event.cameraId];
-      if (event.risk?.riskLevel === "high" && before?.risk?.riskLevel !== "high")
-        next.raisedAtMs[event.cameraId] = nowMs;
+      const risk = newerRisk(event.risk, before?.risk ?? null);
+      if (risk?.riskLevel === "high" && before?.risk?.riskLevel !== "high") next.raisedAtMs[event.cameraId] = nowMs;
       // An event tells of the status, the risk, or both; null is "nothing new", not "gone".
       next.cameras[event.cameraId] = {
         cameraId: event.cameraId,
         status: event.status ?? before?.status ?? null,
-        risk: event.risk ?? before?.risk ?? null,
+        risk,
       };
     }
   }
@@ -86,6 +98,12 @@ export function applyInbox(data: LiveData, inbox: Inbox, nowMs: number): LiveDat
   if (inbox.health) next.health = inbox.health;
   if (inbox.outcomes.length > 0) next.outcomes = mergeOutcomes(data.outcomes, inbox.outcomes);
   return next;
+}
+
+/** Events may overtake each other: the one captured later stands, between equals the one that came later. */
+function newerRisk(arrived: CameraRisk | null, before: CameraRisk | null): CameraRisk | null {
+  if (!arrived || !before) return arrived ?? before;
+  return (arrived.capturedAtMs ?? 0) >= (before.capturedAtMs ?? 0) ? arrived : before;
 }
 
 /** One for each task, its newest revision; newest first; capped, the risky ones kept longest. */

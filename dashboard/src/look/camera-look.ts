@@ -1,6 +1,5 @@
 /** How a camera looks now. What is not live is grey and tells its age; it is never shown as if it were live. */
 import type { CameraEvent } from "../../../src/events.ts";
-import type { Link } from "../live/state.ts";
 import { age, ago } from "./format.ts";
 import { LOOK_WORDS, type Look } from "./risk.ts";
 
@@ -17,14 +16,14 @@ export interface CameraLook {
 /** A verdict older than this says nothing about the scene as it is. */
 const VERDICT_LIVE_MS = 30_000;
 
-export function cameraLook({ status, risk }: CameraEvent, link: Link, nowMs: number): CameraLook {
+export function cameraLook({ status, risk }: CameraEvent, live: boolean, nowMs: number): CameraLook {
   const level = risk?.riskLevel ?? null;
   const judgedMs = risk?.completedAtMs ?? null;
   const simulated = level !== null && risk?.simulated === true;
   const last =
     level === null || judgedMs === null ? "" : `last: ${LOOK_WORDS[level].toLowerCase()}, ${ago(nowMs - judgedMs)}`;
 
-  if (link !== "live") return { look: "away", word: LOOK_WORDS.away, detail: last, simulated };
+  if (!live) return { look: "away", word: LOOK_WORDS.away, detail: last, simulated };
   if (status && status.state !== "online") {
     const word = { connecting: "Connecting", stalled: "Stalled", offline: "Offline" }[status.state];
     return { look: "away", word, detail: age(nowMs - status.sinceMs), simulated: false };

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import { createPortal } from "react-dom";
 import type { CameraEvent } from "../../../src/events.ts";
 import { useNow } from "../live/now.ts";
-import { isSimulated } from "../live/state.ts";
+import { isLive, isSimulated } from "../live/state.ts";
 import { chooseCamera, usePage } from "../live/store.ts";
 import { cameraLook, cameraName } from "../look/camera-look.ts";
 import { Button } from "../panel/Button.tsx";
@@ -68,7 +68,7 @@ interface StageProps {
 function Stage({ placed, map, setMap }: StageProps) {
   const container = useRef<HTMLDivElement>(null);
   const [, setSlots] = useState(0);
-  const link = usePage((page) => page.link);
+  const live = usePage(isLive);
   const raisedAtMs = usePage((page) => page.raisedAtMs);
   const chosenCamera = usePage((page) => page.chosenCamera);
   const nowMs = useNow();
@@ -89,7 +89,7 @@ function Stage({ placed, map, setMap }: StageProps) {
     };
   }, [setMap]);
 
-  const shown = placed.map((camera) => ({ camera, look: cameraLook(camera, link, nowMs) }));
+  const shown = placed.map((camera) => ({ camera, look: cameraLook(camera, live, nowMs) }));
   const onMapNow: MapCamera[] = shown.map(({ camera, look }) => ({
     id: camera.cameraId,
     lat: camera.lat,

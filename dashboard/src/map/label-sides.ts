@@ -6,6 +6,8 @@ export type Side = (typeof SIDES)[number];
 const LABEL = { width: 140, height: 38 };
 const MARKER = 34;
 const GAP = 4;
+/** The corner, at the right, where the map's buttons are. */
+const CONTROLS = { width: 56, top: 0, bottom: 84 };
 
 interface Point {
   x: number;
@@ -20,7 +22,7 @@ interface Box {
 
 export function labelSides(points: readonly Point[], frame: { width: number; height: number }): Side[] {
   const markers = points.map((point) => around(point, MARKER, MARKER));
-  const placed: Box[] = [];
+  const placed: Box[] = [{ ...CONTROLS, left: frame.width - CONTROLS.width, right: frame.width }];
   return points.map((point, i) => {
     const others = [...markers.filter((_, j) => j !== i), ...placed];
     let best: { side: Side; box: Box; cost: number } | undefined;

@@ -18,7 +18,8 @@ export function Dialog({ title, onClose, children }: { title: ReactNode; onClose
       ref={dialog}
       className={styles.dialog}
       aria-labelledby={id}
-      onClose={onClose}
+      // The event comes late: a dialog that is open again by then was not closed by the reader.
+      onClose={() => dialog.current?.open || onClose()}
       onClick={(event) => event.target === dialog.current && onClose()}
     >
       <div className={styles.sheet}>

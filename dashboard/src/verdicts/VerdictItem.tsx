@@ -57,8 +57,7 @@ export function NoVerdict({ outcome }: { outcome: Outcome }) {
   return (
     <span className={styles.unjudged} data-outcome={outcome}>
       <Icon size={14} aria-hidden />
-      {OUTCOME_WORDS[outcome]}
-      <span className={styles.without}>no verdict</span>
+      {OUTCOME_WORDS[outcome]} <span className={styles.without}>no verdict</span>
     </span>
   );
 }

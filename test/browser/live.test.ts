@@ -1,0 +1,212 @@
+/** The page as things happen: what arrives appears, what is lost is said, and everything can be reached by keyboard. */
+import type { Browser, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { axeViolations, isLoaded, launchBrowser, type OpenedPage, openPage } from "../support/browser.ts";
+import { type BuiltPage, buildPage } from "../support/built-page.ts";
+import { type PageGateway, startPageGateway } from "../support/page-gateway.ts";
+import { camera, health, keyGroup, outcome, SCENES, type Scene } from "../support/page-scenes.ts";
+
+let built: BuiltPage;
+let browser: Browser;
+let endings: (() => Promise<void>)[] = [];
+
+beforeAll(async () => {
+  [built, browser] = await Promise.all([buildPage(), launchBrowser()]);
+});
+
+afterEach(async () => {
+  for (const end of endings.reverse()) await end();
+  endings = [];
+});
+
+afterAll(async () => {
+  await browser.close();
+  built.remove();
+});
+
+async function open(
+  scene: Scene,
+  how: Parameters<typeof openPage>[2] = {},
+): Promise<OpenedPage & { gateway: PageGateway }> {
+  const gateway = await startPageGateway(built.folder, scene);
+  endings.push(() => gateway.stop());
+  const opened = await openPage(browser, gateway.url, how);
+  endings.push(() => opened.context.close());
+  return { ...opened, gateway };
+}
+
+const verdicts = (page: Page) => page.locator("button[data-verdict]");
+const marker = (page: Page, name: string) => page.locator(`.camera-marker[title^="${name}"]`);
+
+test("a verdict appears live, newest first, with crop, camera, model, and the plain mark that it is simulated", async () => {
+  const { page, gateway } = await open(SCENES.busy());
+  const before = await verdicts(page).count();
+  gateway.emitOutcome(outcome({ level: "high", cameraId: "north-gate", description: "A child runs into the road." }));
+  const first = verdicts(page).first();
+  await first.getByText("A child runs into the road.").waitFor();
+  expect(await verdicts(page).count()).toBeGreaterThanOrEqual(Math.min(before + 1, 12));
+  for (const words of ["High", "simulated", "North Gate", "simulated-vl"]) {
+    expect(await first.getByText(words, { exact: false }).count()).toBeGreaterThan(0);
+  }
+  const crop = first.getByRole("img");
+  expect(await crop.getAttribute("alt")).toBe("Group 1: 2 persons, 1 car");
+  await expect.poll(() => isLoaded(crop)).toBe(true);
+});
+
+test("a real model's verdict bears no mark, and without simulated key groups no note says so", async () => {
+  const scene = SCENES.busy();
+  scene.snapshot.keyGroups = [keyGroup(1, { id: "qwen-a", simulated: false })];
+  scene.snapshot.outcomes = [outcome({ simulated: false })];
+  for (const each of scene.cameras) if (each.event.risk) each.event.risk.simulated = false;
+  const { page } = await open(scene);
+  await verdicts(page).first().getByText("qwen-vl-plus").waitFor();
+  expect(await page.getByText("simulated").count()).toBe(0);
+});
+
+test.each(["failed", "expired", "superseded"] as const)(
+  "a group that %s is shown as that, never as no risk",
+  async (kind) => {
+    const scene = SCENES.busy();
+    scene.snapshot.outcomes = [
+      outcome({ outcome: kind, error: { code: "ATTEMPTS_EXHAUSTED", message: "Why it came so." } }),
+    ];
+    const { page } = await open(scene);
+    const item = verdicts(page).first();
+    await item.getByText("no verdict").waitFor();
+    expect(String(await item.textContent()).toLowerCase()).toContain(kind);
+    expect(String(await item.textContent())).toContain("Why it came so.");
+    expect(String(await item.textContent())).not.toMatch(/no risk|none/i);
+  },
+);
+
+test("a retry by hand replaces its outcome and says so", async () => {
+  const scene = SCENES.busy();
+  scene.snapshot.outcomes = [outcome({ outcome: "failed", taskId: "t1" })];
+  const { page, gateway } = await open(scene);
+  await verdicts(page).first().getByText("Failed no verdict").waitFor();
+  gateway.emitOutcome(outcome({ taskId: "t1", revision: 2, level: "medium" }));
+  await verdicts(page).first().getByText("retried by hand").waitFor();
+  expect(await verdicts(page).count()).toBe(1);
+  gateway.emitOutcome(outcome({ outcome: "failed", taskId: "t1" })); // the older revision once more, late
+  gateway.emitOutcome(outcome({ taskId: "t2", description: "Something later." }));
+  await verdicts(page).first().getByText("Something later.").waitFor();
+  expect(await page.getByText("Failed no verdict").count()).toBe(0);
+});
+
+test("a camera's marker and tile follow its verdicts; only a new high pulses; an older verdict changes nothing", async () => {
+  const { page, gateway } = await open(SCENES.busy());
+  const high = camera(1, { riskLevel: "high", description: "Closing in." });
+  const older = camera(1, { riskLevel: "low", capturedAtMs: 1 });
+  gateway.emitScene({
+    cameras: [high],
+    snapshot: { ...SCENES.busy().snapshot, cameras: [high.event, older.event], outcomes: [] },
+  });
+  await marker(page, "North Gate High").waitFor();
+  expect(await page.locator('[data-pulses="true"]').count()).toBe(1);
+  expect(await marker(page, "North Gate High").locator('[data-look="high"]').count()).toBe(1);
+  await page.locator('[data-camera="north-gate"]').getByText("High").waitFor();
+  await page.getByText("High risk at North Gate (simulated)").waitFor({ state: "attached" }); // for screen readers
+});
+
+test("with reduced motion nothing moves", async () => {
+  const { page, gateway } = await open(SCENES.busy(), { stillness: true });
+  gateway.emitScene(SCENES.highRisk());
+  const pulse = page.locator('[data-pulses="true"] > span').first();
+  await pulse.waitFor();
+  expect(await page.evaluate("document.getAnimations().filter((a) => a.playState === 'running').length")).toBe(0);
+});
+
+test("boxes are drawn into the live picture before it is acknowledged", async () => {
+  const { page, gateway } = await open(SCENES.busy());
+  await gateway.watched(4);
+  await gateway.sendFrames(); // resolves with the acknowledgements
+  const canvas = page.locator('[data-camera="harbour-road"] canvas');
+  expect(await canvas.getAttribute("aria-label")).toBe("Harbour Road: 2 cars, 1 person");
+  // On the upper edge of the group's box, between its dashes and the objects' own lines, lies the group's orange.
+  const orange = await page.evaluate(`(() => {
+    const canvas = document.querySelector('[data-camera="harbour-road"] canvas');
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let found = 0;
+    for (let i = 0; i < data.length; i += 4) if (data[i] > 230 && data[i + 1] > 150 && data[i + 1] < 200 && data[i + 2] < 40) found += 1;
+    return found;
+  })()`);
+  expect(orange).toBeGreaterThan(100);
+});
+
+test("a lost socket is said at once, nothing looks live any more, and it comes back by itself", async () => {
+  const { page, gateway } = await open(SCENES.busy());
+  await marker(page, "North Gate Medium").waitFor();
+  gateway.cutOff();
+  await page.getByRole("alert").getByText("The connection is lost.").waitFor();
+  await marker(page, "North Gate No live data").waitFor();
+  expect(await page.locator('.camera-marker [data-look="away"]').count()).toBe(4);
+  expect(await axeViolations(page)).toEqual([]);
+  gateway.admit();
+  await page.getByText("The connection is lost.").waitFor({ state: "detached" });
+  await page.getByText("Live", { exact: true }).waitFor();
+  gateway.emitOutcome(outcome({ description: "After the return." }));
+  await verdicts(page).first().getByText("After the return.").waitFor();
+});
+
+test("a store that goes away and comes back is said, as are other problems", async () => {
+  const { page, gateway } = await open(SCENES.busy());
+  gateway.emitHealth(health({ ok: false, store: "away", problems: ["the store is away"] }));
+  await page.getByText("The store is away.").waitFor();
+  await marker(page, "North Gate No live data").waitFor();
+  gateway.emitHealth(health({ ok: false, problems: ["detector does not answer"] }));
+  await page.getByRole("alert").getByText("detector does not answer").waitFor();
+  expect(await page.getByText("The store is away.").count()).toBe(0);
+  gateway.emitHealth(health());
+  await page.getByRole("alert").getByText("detector does not answer").waitFor({ state: "detached" });
+});
+
+test("the list can be paused and goes on with what was missed", async () => {
+  const { page, gateway } = await open(SCENES.busy());
+  await page.getByRole("button", { name: "Pause" }).click();
+  gateway.emitOutcome(outcome({ description: "While you read." }));
+  await page.getByRole("button", { name: "Paused · 1 new" }).waitFor();
+  expect(await page.getByText("While you read.").count()).toBe(0);
+  await page.getByRole("button", { name: "Paused · 1 new" }).click();
+  await verdicts(page).first().getByText("While you read.").waitFor();
+});
+
+test("keyboard: J and K walk the verdicts, Enter opens one with its evidence, Esc returns; a marker filters by camera", async () => {
+  const { page } = await open(SCENES.busy());
+  await verdicts(page).first().focus();
+  await page.keyboard.press("j");
+  expect(await verdicts(page).nth(1).and(page.locator(":focus")).count()).toBe(1);
+  await page.keyboard.press("k");
+  await page.keyboard.press("Enter");
+  const dialog = page.getByRole("dialog", { name: "Verdict" });
+  await dialog.getByText("Key group").waitFor();
+  expect(await axeViolations(page)).toEqual([]);
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  expect(await verdicts(page).first().and(page.locator(":focus")).count()).toBe(1);
+
+  await marker(page, "North Gate").focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Only North Gate: show all cameras" }).waitFor();
+  const names = await verdicts(page).locator("b").allInnerTexts();
+  expect(new Set(names)).toEqual(new Set(["North Gate"]));
+});
+
+test("a camera's large picture opens from its tile", async () => {
+  const { page, gateway } = await open(SCENES.busy());
+  await gateway.watched(4);
+  await gateway.sendFrames();
+  await page.locator('[data-camera="old-market"] button').first().click();
+  const dialog = page.getByRole("dialog", { name: "Old Market" });
+  await dialog.getByRole("img", { name: "Old Market: 1 bus, 1 bicycle" }).waitFor();
+  expect(await axeViolations(page)).toEqual([]);
+});
+
+test("a camera without a place has its picture and verdicts, and the map says that it is missing", async () => {
+  const scene = SCENES.busy();
+  const status = scene.cameras[2]?.event.status;
+  if (status) Object.assign(status, { lat: null, lon: null });
+  const { page } = await open(scene);
+  await page.getByText("1 without a place on the map").waitFor();
+  await page.locator('[data-camera="old-market"]').waitFor();
+  await expect.poll(() => page.locator(".camera-marker").count()).toBe(3);
+});
