@@ -65,6 +65,7 @@ class Watching {
   readonly #scratch: string;
   #facts: StreamFacts | undefined;
   #probedInVain = false;
+  #startAtSeconds: number;
   #said = "";
 
   constructor(
@@ -78,6 +79,7 @@ class Watching {
     this.#ffmpegPath = ffmpegPath;
     this.#buffers = buffers;
     this.#options = options;
+    this.#startAtSeconds = options.startAtSeconds;
     this.#context = context;
     this.#signal = signal;
     this.#scratch = scratch;
@@ -102,7 +104,10 @@ class Watching {
         this.#say("offline", "the recording has ended");
         return;
       }
-      if (end.kind === "played") continue; // from the beginning
+      if (end.kind === "played") {
+        this.#startAtSeconds = 0; // once more, from the beginning
+        continue;
+      }
       if (end.frames === 0) this.#facts = undefined; // it may have become another stream
       failures = end.frames > 0 && clock.monotonicMs() - startedMs > SOUND_MS ? 1 : failures + 1;
       const backOffMs =
@@ -115,7 +120,7 @@ class Watching {
   }
 
   async #connection(): Promise<End> {
-    const { source, intervalMs, startAtSeconds, loop, inputSize } = this.#options;
+    const { source, intervalMs, loop, inputSize } = this.#options;
     const kind = kindOf(source);
     const lookMs = Math.min(intervalMs, LONGEST_LOOK_MS);
     const listFile = await this.#listOfImages(kind, lookMs);
@@ -130,7 +135,9 @@ class Watching {
     const box = letterbox(inputSize, facts.width, facts.height);
     const before = [
       ...decodingOptions(plan),
-      ...(recorded ? playbackOptions(kind, startAtSeconds % (facts.durationSeconds ?? Infinity), loop) : []),
+      ...(recorded
+        ? playbackOptions(kind, this.#startAtSeconds % (facts.durationSeconds ?? Number.POSITIVE_INFINITY), loop)
+        : []),
       ...opened.options,
     ];
     return this.#watch(
@@ -195,7 +202,7 @@ class Watching {
           const sinceMs = clock.monotonicMs() - lastMs;
           frames += 1;
           lastMs += sinceMs;
-          this.#say("online", plan.detail);
+          this.#say("online", recorded ? "" : plan.detail);
           // A live source begins with a burst of what came while ffmpeg took the stream in: older than it seems.
           fresh ||= recorded || (frames > 1 && sinceMs > plan.expectedMs / 4);
           if (!fresh) return this.#buffers.giveBack(data);

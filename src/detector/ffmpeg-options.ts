@@ -59,14 +59,14 @@ export function inputOptions(
 /** Packets only, nothing decoded: for the stream's facts. */
 export const PROBE_OUTPUT = ["-map", "0:v:0", "-c", "copy", "-flush_packets", "1", "-f", "framecrc"];
 
-/** A recording is played in real time, from its place, again and again. */
+/**
+ * A recording is played in real time, from its place to its end, or from its beginning again and again. (Both at once do
+ * not go together: ffmpeg then rushes through the part before the place at every turn.)
+ */
 export function playbackOptions(kind: SourceKind, startAtSeconds: number, loop: boolean): string[] {
   if (kind === "image" || kind === "folder") return ["-re"]; // looped by their own means
-  return [
-    "-re",
-    ...(loop ? ["-stream_loop", "-1"] : []),
-    ...(startAtSeconds > 0 ? ["-ss", String(startAtSeconds)] : []),
-  ];
+  if (startAtSeconds > 0) return ["-re", "-ss", String(startAtSeconds)];
+  return loop ? ["-re", "-stream_loop", "-1"] : ["-re"];
 }
 
 /** Before -i. One thread: frame threads hold back a frame each, which at one look a second is a second each. */
