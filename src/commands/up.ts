@@ -22,6 +22,7 @@ import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
 
 const STATUS_EVERY_MS = 15_000;
 const DEMO_CAMERAS = 4;
+const READYZ_MS = 8_000;
 
 /** Resolves with the exit code when everything has been stopped. */
 export async function up(argv: readonly string[]): Promise<number> {
@@ -108,6 +109,7 @@ async function runAll(
     const started = await Promise.race([supervisor.start().then(() => "ready" as const), stopAsked.promise]);
     if (started === "stopped") return 0;
     if (settings.for !== undefined && !audit) await startAudit(supervisor.settings.redisUrl ?? "");
+    if (roles.includes("gateway")) await gatewayReady(supervisor.settings, terminal, context);
     announce(supervisor, roles, lock, terminal);
     const stopStatus = startStatus(supervisor.settings.redisUrl ?? "", terminal, context);
     try {
@@ -140,6 +142,19 @@ function makeAudit(settings: Settings, redisUrl: string, cameras: Cameras | unde
     context,
   );
   return createAudit({ redisUrl, topics, freshnessSeconds: (id) => freshnessOf(id, cameras ?? [], settings) }, context);
+}
+
+/** Until the gateway itself says that every role is ready: their first heartbeats are on their way. */
+async function gatewayReady(settings: Settings, { log }: Terminal, { clock }: Context): Promise<void> {
+  const byMs = clock.monotonicMs() + READYZ_MS;
+  const url = `${pageUrl(settings)}/readyz`;
+  while (clock.monotonicMs() < byMs) {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
+    await answer?.body?.cancel();
+    if (answer?.ok) return;
+    await clock.sleep(100);
+  }
+  log.warn({ url }, "the gateway does not say that every role is ready");
 }
 
 /** run.json, the lock's answer, and the one line with the page's address. */

@@ -45,6 +45,8 @@ const OVERDUE_MS = 10_000;
 const SILENCE_MS = 60_000;
 /** What was published has this long to be shown. */
 const SHOW_MS = 2_000;
+/** Roles write their counters once a second. */
+const SNAPSHOT_MS = 1_200;
 /** A heartbeat or camera status older than this is of one that is gone. */
 const FRESH_MS = 5_000;
 
@@ -224,6 +226,7 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
       const lastResults = await topics.ends(TOPICS.results);
       await until(() => upTo(reached.results, lastResults), 5_000);
       await until(() => shown >= sum(Object.values(ledger.outcomes)), shown > 0 ? SHOW_MS : 0);
+      await clock.sleep(SNAPSHOT_MS); // the counters of the last calls are on their way
       if (connection) await sample(connection);
     },
     someLost: () => ledger.someOpen(5),

