@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { io, type Socket } from "socket.io-client";
 import { expect, onTestFinished, test } from "vitest";
 import { KEYS } from "../../src/names.ts";
-import { appendOutcomes, beat, cameraStatus, gatewayWorld, TOKEN, taskView } from "../support/gateway.ts";
+import { appendOutcomes, beat, cameraStatus, eventually, gatewayWorld, TOKEN, taskView } from "../support/gateway.ts";
 import { resultOf } from "../support/results.ts";
 
 const PAGE = readFileSync(new URL("../../docs/socket.md", import.meta.url), "utf8");
@@ -167,7 +167,7 @@ test("pictures, on a connection of their own", async () => {
     const length = Buffer.alloc(4);
     length.writeUInt32BE(text.length);
     const message = Buffer.concat([length, text, Buffer.alloc(1_000)]);
-    await expect.poll(() => world.redis.publish(KEYS.preview("north-gate"), message)).toBe(1);
+    await eventually(() => world.redis.publish(KEYS.preview("north-gate"), message)).toBe(1);
   }
   await two;
   expect(frames).toEqual(["north-gate m1 1000", "north-gate m2 1000"]);

@@ -2,7 +2,7 @@ import { Queue, UnrecoverableError, Worker } from "bullmq";
 import { expect, onTestFinished, test } from "vitest";
 import type { KeyGroupEvent } from "../../src/events.ts";
 import { assessmentQueueName, BULLMQ_PREFIX, jobId, KEYS } from "../../src/names.ts";
-import { type GatewayWorld, gatewayWorld, TOKEN, taskView } from "../support/gateway.ts";
+import { eventually, type GatewayWorld, gatewayWorld, TOKEN, taskView } from "../support/gateway.ts";
 
 const keyGroup = (id: string): string => {
   const group: KeyGroupEvent = {
@@ -82,7 +82,7 @@ async function startBoard(world: GatewayWorld, groups: readonly string[]) {
   };
   const change = (path: string, method = "PUT") => ask(path, method, { Authorization: `Bearer ${TOKEN}` });
   const names = async () => (await ask("/api/queues")).body.queues?.map(({ name }) => name);
-  await expect.poll(names).toEqual(groups.map(assessmentQueueName));
+  await eventually(names).toEqual(groups.map(assessmentQueueName));
   return { gateway, ask, change, names };
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { PreviewHeader } from "../../src/messages.ts";
 import { KEYS } from "../../src/names.ts";
-import { connectClient, type GatewayWorld, gatewayWorld } from "../support/gateway.ts";
+import { connectClient, eventually, type GatewayWorld, gatewayWorld } from "../support/gateway.ts";
 
 function preview(cameraId: string, n: number): Buffer {
   const header: PreviewHeader = {
@@ -38,7 +38,7 @@ test("pictures come to those who watch, one at a time, the newest after each ack
 
   expect(await publish(world, "north", 0)).toBe(0); // nobody watches
   expect(await client.emitWithAck("watch", ["north", "south"])).toEqual(["north", "south"]);
-  await expect.poll(() => publish(world, "north", 1)).toBe(1);
+  await eventually(() => publish(world, "north", 1)).toBe(1);
   if (frames.length === 0) await next();
   expect(frames.at(-1)).toMatchObject({ id: "m1", jpeg: "picture 1" });
 
@@ -52,7 +52,7 @@ test("pictures come to those who watch, one at a time, the newest after each ack
   expect(frames.map(({ id }) => id)).toEqual(["m1", "m5", "m4"]);
 
   await client.emitWithAck("watch", []);
-  await expect.poll(() => publish(world, "north", 6)).toBe(0); // the gateway has stopped listening
+  await eventually(() => publish(world, "north", 6)).toBe(0); // the gateway has stopped listening
 });
 
 test("at most twelve cameras, and only readable requests", async () => {
@@ -80,11 +80,11 @@ test("who never draws is disconnected, others see on; a preview that cannot be r
     drawn();
   });
   await Promise.all([lazy.emitWithAck("watch", ["north"]), keen.emitWithAck("watch", ["north"])]);
-  await expect.poll(() => publish(world, "north", 1)).toBe(1);
+  await eventually(() => publish(world, "north", 1)).toBe(1);
   expect(await gone).toBe("io server disconnect");
   await world.redis.publish(KEYS.preview("north"), Buffer.from([0, 0, 255, 255, 1]));
   await publish(world, "north", 2);
-  await expect.poll(() => seen.at(-1)).toBe("m2");
+  await eventually(() => seen.at(-1)).toBe("m2");
 });
 
 test("pictures come again by themselves when the store is back", async () => {
@@ -97,9 +97,9 @@ test("pictures come again by themselves when the store is back", async () => {
     drawn();
   });
   await client.emitWithAck("watch", ["north"]);
-  await expect.poll(() => publish(world, "north", 1)).toBe(1);
+  await eventually(() => publish(world, "north", 1)).toBe(1);
   await world.store.kill("SIGKILL");
   await world.store.restart();
   await expect.poll(() => publish(world, "north", 2), { timeout: 10_000 }).toBe(1);
-  await expect.poll(() => seen.at(-1)).toBe("m2");
+  await eventually(() => seen.at(-1)).toBe("m2");
 });

@@ -10,6 +10,7 @@ import {
   beat,
   cameraStatus,
   connectClient,
+  eventually,
   gatewayWorld,
   quiet,
   taskView,
@@ -165,12 +166,12 @@ test("ready: only when every role that was asked for has a fresh and ready heart
   });
   await beat(world.redis, "worker");
   await beat(world.redis, "bridge", { ready: false, detail: "no key groups" });
-  await expect.poll(async () => (await ready()).body.problems).toEqual(["bridge is not ready: no key groups"]);
+  await eventually(async () => (await ready()).body.problems).toEqual(["bridge is not ready: no key groups"]);
   await beat(world.redis, "worker");
   await beat(world.redis, "bridge");
-  await expect.poll(async () => (await ready()).status).toBe(200);
+  await eventually(async () => (await ready()).status).toBe(200);
   await beat(world.redis, "worker", { atMs: quiet.clock.nowMs() - 5_001 });
-  await expect.poll(async () => (await ready()).body.problems).toEqual(["worker does not answer"]);
+  await eventually(async () => (await ready()).body.problems).toEqual(["worker does not answer"]);
 });
 
 test.each(["SIGKILL", "SIGSTOP"] as const)(
@@ -186,7 +187,7 @@ test.each(["SIGKILL", "SIGSTOP"] as const)(
     client.on("outcome", ({ result }) => seen.push(result.taskId));
     await appendOutcomes(world.redis, resultOf({ taskId: "before_group1" }));
     await until(client, "outcome", () => seen.length === 1);
-    await expect.poll(async () => (await get(`${gateway.url()}/api/cameras`)).body.cameras?.length).toBe(1);
+    await eventually(async () => (await get(`${gateway.url()}/api/cameras`)).body.cameras?.length).toBe(1);
 
     const downAt = performance.now();
     await world.store.kill(how);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { OutcomeEvent } from "../../src/events.ts";
 import { KEYS } from "../../src/names.ts";
-import { appendOutcomes, type Client, connectClient, gatewayWorld, until } from "../support/gateway.ts";
+import { appendOutcomes, type Client, connectClient, eventually, gatewayWorld, until } from "../support/gateway.ts";
 import { resultOf } from "../support/results.ts";
 
 /** Collects outcomes by task id and revision. */
@@ -40,7 +40,7 @@ test("what was shown is noted once, with its moment", async () => {
   );
   await client.until(2);
 
-  await expect.poll(() => world.redis.xlen(KEYS.shown)).toBe(2);
+  await eventually(() => world.redis.xlen(KEYS.shown)).toBe(2);
   const entries = (await world.redis.xrange(KEYS.shown, "-", "+")) as [string, string[]][];
   expect(entries.map(([, fields]) => fields.slice(0, 6))).toEqual([
     ["taskId", "a_group1", "revision", "1", "outcome", "assessed"],
@@ -62,7 +62,7 @@ test("a gateway that dies leaves nothing unshown: another takes its events over"
   const client = collect(await connectClient(gateway.url()));
   await client.until(3);
   expect(client.keys()).toEqual(ids.map((id) => `${id}#1`));
-  await expect.poll(() => world.redis.xlen(KEYS.shown)).toBe(3);
+  await eventually(() => world.redis.xlen(KEYS.shown)).toBe(3);
 });
 
 test("a client that comes back, at another gateway, gets what it missed", async () => {
@@ -96,7 +96,7 @@ test("an event that cannot be read is left out and the next one is shown", async
   await client.until(1);
   expect(client.keys()).toEqual(["c_group1#1"]);
   const pending = () => world.redis.xpending(KEYS.events, "vigilane-gateway");
-  await expect.poll(async () => ((await pending()) as [number])[0]).toBe(0);
+  await eventually(async () => ((await pending()) as [number])[0]).toBe(0);
 });
 
 test("a client that does not take what it is sent is disconnected, others are not", async () => {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { Redis } from "ioredis";
 import { pino } from "pino";
 import { io, type Socket } from "socket.io-client";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { type Context, systemClock } from "../../src/context.ts";
 import { VigilaneError } from "../../src/errors.ts";
 import type { ClientToServerEvents, RoleHealth, ServerToClientEvents } from "../../src/events.ts";
@@ -226,3 +226,6 @@ export function until(client: Client, event: keyof ServerToClientEvents, check: 
     look();
   });
 }
+
+/** As `expect.poll`, with the patience that a busy machine needs. */
+export const eventually = <T>(ask: () => T | Promise<T>) => expect.poll(ask, { timeout: 15_000 });
