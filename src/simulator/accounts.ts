@@ -19,11 +19,13 @@ export interface ProviderStats {
 export class Accounts {
   readonly context: Context;
   readonly all: readonly Account[];
-  readonly random: Random;
+  /** Draws what becomes of calls, in the order of their arrival: the same for the same seed, however answers overtake. */
+  readonly fates: Random;
   readonly drawLatencyMs: () => number;
   log: CallLog | undefined;
   readonly #mode: SimulatorConfig["mode"];
   readonly #byKey: ReadonlyMap<string, Account>;
+  readonly #variation: Random;
   #unknownKey = 0;
   #answers = 0;
   #waiting: { check: (stats: ProviderStats) => boolean; resolve: () => void }[] = [];
@@ -31,8 +33,9 @@ export class Accounts {
   constructor(config: SimulatorConfig, context: Context) {
     this.context = context;
     this.#mode = config.mode;
-    this.random = seededRandom(config.seed);
+    this.fates = seededRandom(config.seed);
     this.drawLatencyMs = latencySampler(config.latency, seededRandom(config.seed + 1));
+    this.#variation = seededRandom(config.seed + 2);
     this.all = config.accounts.map((account) => new Account(account, config));
     this.#byKey = new Map(
       config.accounts.flatMap(({ keys }, i) => keys.map((key) => [key, this.all[i]] as [string, Account])),
@@ -64,12 +67,12 @@ export class Accounts {
     }
     if (fate === "server" || fate === "content") {
       account.refused(fate);
-      return fate === "server" ? serverError(this.random) : contentRefused();
+      return fate === "server" ? serverError(this.#variation) : contentRefused();
     }
     account.answered(fate === "broken" ? "broken" : "ok");
     this.#answers += 1;
-    const judgement = judge(asked.text, this.random);
-    const content = fate === "broken" ? brokenAnswer(judgement, this.random) : JSON.stringify(judgement);
+    const judgement = judge(asked.text, this.#variation);
+    const content = fate === "broken" ? brokenAnswer(judgement, this.#variation) : JSON.stringify(judgement);
     return completion(`chatcmpl-simulated-${this.#answers}`, this.context.clock.nowMs(), asked, content);
   }
 

@@ -122,7 +122,7 @@ async function answerChat(request: IncomingMessage, response: ServerResponse, ac
   const secret = /^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "";
   const account = accounts.accountOf(secret);
   if (!account) return send(response, unknownKey());
-  const admission = account.admit(secret, atMs, accounts.random);
+  const admission = account.admit(secret, atMs, accounts.fates);
   if (admission.counts) accounts.log?.append(account.id);
   if (admission.kind === "refused") {
     accounts.changed();
@@ -139,9 +139,9 @@ async function answerChat(request: IncomingMessage, response: ServerResponse, ac
   });
   accounts.changed();
   if (admission.fate === "hang") return;
+  const dueMs = atMs + (admission.latencyMs ?? accounts.drawLatencyMs());
   try {
     const asked = await readChatRequest(request);
-    const dueMs = atMs + (admission.latencyMs ?? accounts.drawLatencyMs());
     await accounts.context.clock.sleep(dueMs - accounts.context.clock.monotonicMs(), gone.signal);
     send(response, accounts.answerOf(admission.fate, asked, account));
   } catch (error) {
