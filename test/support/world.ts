@@ -86,7 +86,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     {
       env: {
         ...process.env,
-        REDIS_URL: store.url,
+        REDIS_URL: proxy?.url ?? store.url,
         ...(options.provider !== "supervised" && { VIGILANE_SIMULATOR_URL: new URL("/", provider.url).href }),
         VIGILANE_DATA: data,
         VIGILANE_FRESHNESS_SECONDS: "0",
