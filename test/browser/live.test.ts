@@ -49,7 +49,7 @@ test("a verdict appears live, newest first, with crop, camera, model, and the pl
     expect(await first.getByText(words, { exact: false }).count()).toBeGreaterThan(0);
   }
   const crop = first.getByRole("img");
-  expect(await crop.getAttribute("alt")).toBe("Group 1: 2 persons, 1 car");
+  expect(await crop.getAttribute("alt")).toBe("Group 1: car, person");
   await expect.poll(() => isLoaded(crop)).toBe(true);
 });
 

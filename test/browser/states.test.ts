@@ -41,7 +41,9 @@ describe.each(Object.entries(STATES))("%s", (name, { picture, says }) => {
     const gateway = await startPageGateway(built.folder, name === "highRisk" ? SCENES.busy() : scene);
     const { page, context, complaints } = await openPage(browser, gateway.url, { size, dark });
     try {
-      if (name === "highRisk") gateway.emitScene(scene);
+      if (name === "highRisk") {
+        gateway.emitScene({ ...scene, snapshot: { ...scene.snapshot, outcomes: scene.snapshot.outcomes.slice(0, 1) } });
+      }
       for (const words of says) await page.getByText(words).first().waitFor();
       if (scene.cameras.length > 0) {
         await page
@@ -57,7 +59,7 @@ describe.each(Object.entries(STATES))("%s", (name, { picture, says }) => {
       }
       expect(await axeViolations(page)).toEqual([]);
       expect(await overflowPx(page)).toBe(0);
-      await screenshot(page, dark ? `${picture}-dark` : picture, size);
+      if (!dark || name === "busy") await screenshot(page, dark ? `${picture}-dark` : picture, size);
       expect(complaints).toEqual([]);
     } finally {
       await context.close();

@@ -175,7 +175,7 @@ export function outcome(told: Told = {}): OutcomeEvent {
           ]
         : [],
       ...(told.error ? { error: told.error } : {}),
-      classes: told.classes ?? ["person", "person", "car"],
+      classes: told.classes ?? ["car", "person"],
       metadata: {
         llmLatency: judged ? 0.94 : 0,
         llmModel: simulated ? "simulated-vl" : "qwen-vl-plus",

@@ -30,8 +30,7 @@ export function Banners() {
       </div>
       {simulated ? (
         <Banner kind="simulated" icon={<FlaskConical size={18} aria-hidden />} title="Verdicts are simulated.">
-          No real model looks at the pictures; the risk follows from the boxes alone. Put a key into{" "}
-          <code>config/keys.yaml</code> to have them judged.
+          No real model looks at the pictures. Put a key into <code>config/keys.yaml</code> to have them judged.
         </Banner>
       ) : null}
     </div>

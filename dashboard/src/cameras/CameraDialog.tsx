@@ -5,7 +5,7 @@ import { cameraLook, cameraName } from "../look/camera-look.ts";
 import { RiskBadge, SimulatedMark } from "../look/RiskBadge.tsx";
 import { Dialog } from "../panel/Dialog.tsx";
 import styles from "./CameraDialog.module.css";
-import { State } from "./CameraTile.tsx";
+import { CameraState, Stretched } from "./CameraState.tsx";
 import { LivePicture } from "./LivePicture.tsx";
 
 /** One camera's live picture, large, with each object's class and the newest verdict below. */
@@ -26,8 +26,11 @@ export function CameraDialog() {
         {look.simulated ? <SimulatedMark /> : null}
         <span className={styles.detail}>{look.detail}</span>
       </div>
-      {camera.risk?.description ? <p className={styles.text}>{camera.risk.description}</p> : null}
-      {camera.status ? <State status={camera.status} nowMs={nowMs} /> : null}
+      {look.look !== "away" && camera.risk?.description ? (
+        <p className={styles.text}>{camera.risk.description}</p>
+      ) : null}
+      {camera.status ? <CameraState status={camera.status} nowMs={nowMs} /> : null}
+      {camera.status ? <Stretched status={camera.status} /> : null}
     </Dialog>
   );
 }

@@ -1,11 +1,10 @@
-import { CircleSlash, Filter, Gauge, Loader, Radio, TriangleAlert } from "lucide-react";
-import type { CameraStatus } from "../../../src/messages.ts";
+import { Filter } from "lucide-react";
 import { useNow } from "../live/now.ts";
 import { isLive } from "../live/state.ts";
 import { chooseCamera, show, usePage } from "../live/store.ts";
 import { cameraLook, cameraName } from "../look/camera-look.ts";
-import { age, interval } from "../look/format.ts";
 import { RiskBadge, SimulatedMark } from "../look/RiskBadge.tsx";
+import { CameraState, Stretched } from "./CameraState.tsx";
 import styles from "./CameraTile.module.css";
 import { LivePicture } from "./LivePicture.tsx";
 
@@ -32,7 +31,7 @@ export function CameraTile({ cameraId }: { cameraId: string }) {
         <b className={styles.name} title={name}>
           {name}
         </b>
-        {camera.status && isWell(camera.status) ? <State status={camera.status} nowMs={nowMs} /> : null}
+        {camera.status?.state === "online" ? <CameraState status={camera.status} nowMs={nowMs} /> : null}
         <button
           type="button"
           className={styles.filter}
@@ -44,48 +43,15 @@ export function CameraTile({ cameraId }: { cameraId: string }) {
           <Filter size={14} aria-hidden />
         </button>
       </div>
-      <div className={styles.marks}>
-        <RiskBadge look={look.look} word={look.word} />
-        {look.simulated ? <SimulatedMark /> : null}
-      </div>
-      {camera.status && !isWell(camera.status) ? <State status={camera.status} nowMs={nowMs} /> : null}
+      {/* A camera that is not there has no risk now: its state says all. */}
+      {camera.status && camera.status.state !== "online" && live ? null : (
+        <div className={styles.marks} title={look.detail || undefined}>
+          <RiskBadge look={look.look} word={look.age ? `${look.word} · ${look.age}` : look.word} />
+          {look.simulated ? <SimulatedMark /> : null}
+        </div>
+      )}
+      {camera.status && camera.status.state !== "online" ? <CameraState status={camera.status} nowMs={nowMs} /> : null}
+      {camera.status ? <Stretched status={camera.status} /> : null}
     </li>
-  );
-}
-
-const STATES = {
-  online: { Icon: Radio, word: "Online" },
-  connecting: { Icon: Loader, word: "Connecting" },
-  stalled: { Icon: TriangleAlert, word: "Stalled" },
-  offline: { Icon: CircleSlash, word: "Offline" },
-} as const;
-
-/** An interval longer than this times what was asked for is worth saying. */
-const STRETCHED = 1.25;
-
-const isStretched = ({ state, actualIntervalMs, frameIntervalMs }: CameraStatus) =>
-  state === "online" && actualIntervalMs !== null && actualIntervalMs > frameIntervalMs * STRETCHED;
-
-const isWell = (status: CameraStatus) => status.state === "online" && !isStretched(status);
-
-export function State({ status, nowMs }: { status: CameraStatus; nowMs: number }) {
-  const { Icon, word } = STATES[status.state];
-  const { actualIntervalMs: actualMs, frameIntervalMs: askedMs } = status;
-  const stretched = isStretched(status);
-  return (
-    <p className={styles.state} data-state={status.state} title={status.detail || undefined}>
-      <span>
-        <Icon size={13} aria-hidden />
-        {word}
-        {status.state === "online" ? "" : ` for ${age(nowMs - status.sinceMs)}`}
-      </span>
-      {stretched && actualMs !== null ? (
-        <span className={styles.stretched} title="The detector cannot keep up: it looks less often than asked">
-          <Gauge size={13} aria-hidden />
-          every {interval(actualMs)}, asked {interval(askedMs)}
-        </span>
-      ) : null}
-      {status.state !== "online" && status.detail ? <span className={styles.detail}>{status.detail}</span> : null}
-    </p>
   );
 }

@@ -4,7 +4,7 @@ import { newestPicture, watchPictures } from "../live/pictures.ts";
 import { isLive } from "../live/state.ts";
 import { usePage } from "../live/store.ts";
 import { cameraName } from "../look/camera-look.ts";
-import { ago, tally } from "../look/format.ts";
+import { age, tally } from "../look/format.ts";
 import { drawPicture } from "./draw-picture.ts";
 import styles from "./LivePicture.module.css";
 
@@ -52,11 +52,13 @@ export function LivePicture({ cameraId, large = false }: { cameraId: string; lar
       />
       {picture ? null : <span className={styles.words}>{waitingFor(status?.state)}</span>}
       {stale && picture ? (
-        <span className={styles.age}>not live: picture of {ago(nowMs - picture.header.capturedAtMs)}</span>
+        <span className={styles.age}>not live: {pictureAge(nowMs - picture.header.capturedAtMs)}</span>
       ) : null}
     </span>
   );
 }
+
+const pictureAge = (ms: number) => (age(ms) === "now" ? "last picture" : `picture of ${age(ms)} ago`);
 
 const waitingFor = (state: string | undefined) =>
   state === "offline" || state === "stalled" ? "no picture" : "waiting for the first picture";

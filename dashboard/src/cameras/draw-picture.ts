@@ -4,13 +4,13 @@ import type { PreviewHeader } from "../../../src/messages.ts";
 const VULNERABLE = new Set(["person", "bicycle", "motorcycle"]);
 /** Light and dark lines over each other stay visible on any ground. */
 const COLOURS = { vulnerable: "#57d3ff", vehicle: "#ffffff", group: "#ffb000", under: "rgb(0 0 0 / 60%)" };
-/** Widest canvas, in device pixels: thumbnail and large picture. */
-const WIDEST = { small: 480, large: 1280 };
+/** Width of the canvas, px: thumbnail and large picture. The JPEG's own may be smaller; lines and words stay sharp. */
+const WIDTH = { small: 480, large: 1280 };
 
 export function drawPicture(canvas: HTMLCanvasElement, bitmap: ImageBitmap, header: PreviewHeader, large: boolean) {
   const context = canvas.getContext("2d");
   if (!context) return;
-  const width = Math.min(bitmap.width, large ? WIDEST.large : WIDEST.small);
+  const width = large ? WIDTH.large : WIDTH.small;
   const height = Math.round((width * bitmap.height) / bitmap.width);
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
@@ -28,7 +28,7 @@ export function drawPicture(canvas: HTMLCanvasElement, bitmap: ImageBitmap, head
     context.strokeRect(...at);
   };
 
-  const line = large ? 2 : 1.5;
+  const line = large ? 2.5 : 1.5;
   context.setLineDash([]);
   for (const object of header.objects) {
     box(object.bbox, VULNERABLE.has(object.class) ? COLOURS.vulnerable : COLOURS.vehicle, line);
@@ -38,7 +38,7 @@ export function drawPicture(canvas: HTMLCanvasElement, bitmap: ImageBitmap, head
     box(group.bbox, COLOURS.group, line + 0.5);
   }
   context.setLineDash([]);
-  const text = large ? 14 : 13;
+  const text = large ? 18 : 15;
   context.font = `600 ${text}px system-ui, sans-serif`;
   if (large) {
     for (const object of header.objects) {

@@ -19,14 +19,12 @@ export const KeyGroupCard = memo(function KeyGroupCard({ group }: { group: KeyGr
     group.state === "cooling" && group.coolingLeftMs > 0 ? ` ${age(Math.max(2_000, group.coolingLeftMs))}` : "";
   return (
     <li className={styles.card} data-state={group.state} title={describe(group)}>
-      <p className={styles.head}>
-        <b className={styles.id}>{group.id}</b>
-        {group.simulated ? <span className={styles.simulated}>sim.</span> : null}
-      </p>
+      <b className={styles.id}>{group.id}</b>
       <p className={styles.state}>
         <Icon size={13} aria-hidden />
         {word}
         {left}
+        {group.simulated ? <span className={styles.simulated}>sim.</span> : null}
       </p>
       {group.cause && (group.state === "cooling" || group.state === "disabled") ? (
         <p className={styles.cause}>{codeInWords(group.cause)}</p>

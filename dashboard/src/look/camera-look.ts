@@ -7,34 +7,42 @@ export interface CameraLook {
   look: Look;
   /** "High", "Not assessed", "Offline" */
   word: string;
-  /** "2 min", "last: high, 3 min ago"; may be empty. */
+  /** Of what is not live: "4 min"; else empty. */
+  age: string;
+  /** "last: high, 3 min ago", "newest group expired"; may be empty. */
   detail: string;
-  /** The verdict behind it is a simulated one. */
+  /** `look` is a simulated verdict. */
   simulated: boolean;
 }
 
 /** A verdict older than this says nothing about the scene as it is. */
 const VERDICT_LIVE_MS = 30_000;
 
+/** `live`: the gateway and its store are there. */
 export function cameraLook({ status, risk }: CameraEvent, live: boolean, nowMs: number): CameraLook {
   const level = risk?.riskLevel ?? null;
   const judgedMs = risk?.completedAtMs ?? null;
-  const simulated = level !== null && risk?.simulated === true;
-  const last =
-    level === null || judgedMs === null ? "" : `last: ${LOOK_WORDS[level].toLowerCase()}, ${ago(nowMs - judgedMs)}`;
+  const judged = level !== null && judgedMs !== null;
+  const mark = risk?.simulated ? " (simulated)" : "";
+  const last = judged ? `last: ${LOOK_WORDS[level].toLowerCase()}${mark}, ${ago(nowMs - judgedMs)}` : "";
+  const away = (word: string, sinceMs: number | null): CameraLook => ({
+    look: "away",
+    word,
+    age: sinceMs === null ? "" : age(nowMs - sinceMs),
+    detail: last,
+    simulated: false,
+  });
 
-  if (!live) return { look: "away", word: LOOK_WORDS.away, detail: last, simulated };
+  if (!live) return away(LOOK_WORDS.away, judgedMs);
   if (status && status.state !== "online") {
-    const word = { connecting: "Connecting", stalled: "Stalled", offline: "Offline" }[status.state];
-    return { look: "away", word, detail: age(nowMs - status.sinceMs), simulated: false };
+    return away({ connecting: "Connecting", stalled: "Stalled", offline: "Offline" }[status.state], status.sinceMs);
   }
-  if (level === null || judgedMs === null) {
-    return { look: "unknown", word: LOOK_WORDS.unknown, detail: unjudged(risk?.outcome ?? null), simulated: false };
+  if (!judged) {
+    const detail = unjudged(risk?.outcome ?? null);
+    return { look: "unknown", word: LOOK_WORDS.unknown, age: "", detail, simulated: false };
   }
-  if (nowMs - judgedMs > VERDICT_LIVE_MS) {
-    return { look: "away", word: "Nothing new", detail: last, simulated };
-  }
-  return { look: level, word: LOOK_WORDS[level], detail: ago(nowMs - judgedMs), simulated };
+  if (nowMs - judgedMs > VERDICT_LIVE_MS) return away("Nothing new", judgedMs);
+  return { look: level, word: LOOK_WORDS[level], age: "", detail: "", simulated: risk?.simulated === true };
 }
 
 const unjudged = (outcome: string | null) =>

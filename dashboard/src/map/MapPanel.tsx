@@ -97,7 +97,7 @@ function Stage({ placed, map, setMap }: StageProps) {
     // Begins with the words that the marker itself bears.
     title: [
       `${cameraName(camera, camera.cameraId)} ${markerWords(look)}`,
-      look.look === "away" ? null : camera.risk?.description,
+      look.look === "away" || look.look === "unknown" ? look.detail : camera.risk?.description,
     ]
       .filter(Boolean)
       .join(" – "),

@@ -10,8 +10,8 @@ interface Props {
 }
 
 /** "Medium · simulated", "Offline · 4 min" */
-export const markerWords = ({ look, word, detail, simulated }: CameraLook) =>
-  [word, look === "away" ? detail : "", simulated ? "simulated" : ""].filter(Boolean).join(" · ");
+export const markerWords = ({ word, age, simulated }: CameraLook) =>
+  [word, age, simulated ? "simulated" : ""].filter(Boolean).join(" · ");
 
 /** What a camera's marker holds. The marker itself bears the whole sentence, so this is silent to screen readers. */
 export function Marker({ name, look, chosen, pulses }: Props) {

@@ -12,11 +12,16 @@ export function TotalsStrip() {
     <section className={styles.strip} aria-label="Totals">
       <dl className={styles.figures}>
         <Figure
-          name="Capture to verdict"
-          hint="95% of verdicts reached the page within this time, over the last minute"
+          name="Time to verdict"
+          hint="From capture to this page: 95% of verdicts took no longer, over the last minute"
         >
           {duration(totals?.endToEndP95Ms ?? null)}
-          <Small>P95{totals?.endToEndP50Ms != null ? ` · P50 ${duration(totals.endToEndP50Ms)}` : ""}</Small>
+          <Small>
+            P95
+            {totals?.endToEndP50Ms == null ? null : (
+              <span className={styles.median}> · P50 {duration(totals.endToEndP50Ms)}</span>
+            )}
+          </Small>
         </Figure>
         <Figure name="Verdicts" hint="Verdicts a second, over the last minute">
           {totals ? rate(totals.verdictsPerSecond) : "–"}

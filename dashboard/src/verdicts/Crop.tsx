@@ -1,7 +1,6 @@
 import { ImageOff } from "lucide-react";
 import { useState } from "react";
 import type { OutcomeEvent } from "../../../src/events.ts";
-import { tally } from "../look/format.ts";
 import styles from "./Crop.module.css";
 
 /** The picture that was judged. Where there is none (any more), that is said, never an empty frame. */
@@ -16,7 +15,7 @@ export function Crop({ event, className }: { event: OutcomeEvent; className?: st
       </span>
     );
   }
-  const seen = tally(result.classes ?? []);
+  const seen = (result.classes ?? []).join(", ");
   return (
     <img
       className={`${styles.crop} ${className ?? ""}`}

@@ -1,7 +1,7 @@
 import type { OutcomeEvent } from "../../../src/events.ts";
 import { show, usePage } from "../live/store.ts";
 import { cameraName } from "../look/camera-look.ts";
-import { clockTime, codeInWords, duration, fullTime, percent, tally } from "../look/format.ts";
+import { clockTime, codeInWords, duration, fullTime, percent } from "../look/format.ts";
 import { RiskBadge, SimulatedMark } from "../look/RiskBadge.tsx";
 import { OUTCOME_WORDS, verdictOf } from "../look/risk.ts";
 import { Dialog } from "../panel/Dialog.tsx";
@@ -57,7 +57,7 @@ function facts(event: OutcomeEvent): [string, string][] {
     ["Camera", cameraName(usePage.getState().cameras[cameraId], cameraId)],
     ["Captured", fullTime(times.capturedAt)],
     ["Shown", `${clockTime(shownAtMs)}, ${duration(shownAtMs - times.capturedAt)} after capture`],
-    ["Seen", tally(result.classes ?? [])],
+    ["Seen", (result.classes ?? []).join(", ")],
     ["Risk types", verdict?.riskTypes.join(", ")],
     ["Confidence", verdict ? percent(verdict.confidence) : null],
     [
