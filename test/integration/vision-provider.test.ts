@@ -275,6 +275,20 @@ test("each fault comes as its provider would send it, and goes again", async () 
   expect(seen(provider)).toMatchObject({ ok: 2, refused: { status: 1, server: 1, arrears: 1, key: 1, content: 1 } });
 });
 
+test("a fault for some calls gives way to the next one, and both to what was before", async () => {
+  const provider = await start({ ...instant, accounts: [{ id: "a", keys: ["k1"] }] });
+  const client = clientOf(provider);
+  const next = () =>
+    call(client).then(
+      () => "ok",
+      (error: { code: string }) => error.code,
+    );
+  provider.setFaults({ arrears: true, calls: 9 });
+  expect(await next()).toBe("QUOTA_EXHAUSTED");
+  provider.setFaults({ status: 500, calls: 2 });
+  expect([await next(), await next(), await next()]).toEqual(["PROVIDER_FAILED", "PROVIDER_FAILED", "ok"]);
+});
+
 test("rates of faults are met, and the same seed draws the same", async () => {
   const draw = async (seed: number) => {
     const faults = { serverErrorRate: 0.2, brokenJsonRate: 0.25 };

@@ -186,6 +186,10 @@ describe("how long to stay away", () => {
     expect(sort({ status: 400, code: "data_inspection_failed", headers: { "retry-after": "60" } }).coolMs).toBe(0);
   });
 
+  test("quota headers of an answer that was no quota refusal say nothing about waiting", () => {
+    expect(sort({ status: 500, headers: { "x-ratelimit-reset-requests": "60s" } }).coolMs).toBe(1_000);
+  });
+
   test("503 with Retry-After is believed", () => {
     expect(sort({ status: 503, headers: { "retry-after": "20" } })).toMatchObject({ cause: "server", coolMs: 20_000 });
   });
