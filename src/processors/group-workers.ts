@@ -2,13 +2,13 @@
  * The BullMQ workers of the key groups that this process serves: a group's worker starts with its first job and rests
  * after a minute without, so that a thousand idle groups cost next to nothing.
  */
-import { type Job, UnrecoverableError, Worker } from "bullmq";
+import { type Job, UnrecoverableError, Worker, type WorkerOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import { explain, VigilaneError } from "../errors.ts";
 import { type Acquired, loop, type Service, service } from "../lifecycle.ts";
-import { assessmentQueueName, KEYS } from "../names.ts";
-import { AssessmentJob, type JobReturn, workerOptions } from "../queues/assessment-queue.ts";
+import { assessmentQueueName, BULLMQ_PREFIX } from "../names.ts";
+import { AssessmentJob, type JobReturn } from "../queues/assessment-queue.ts";
 import type { KeyGroup } from "../queues/key-groups.ts";
 import type { JobView } from "./assess-group.ts";
 
@@ -136,4 +136,29 @@ export function createGroupWorkers(
   });
 }
 
-export const WAKE_CHANNEL = KEYS.wakeWorker;
+/**
+ * Settings of a key group's worker. Locks of 5 s looked at each 2 s bring a killed worker's jobs back in about 5 s (the
+ * supervisor's announcement is quicker; this is the fallback). The limiter is a second fence that never binds: twice the
+ * narrowest window, since jobs without a lease pass too; it is what BullMQ's own tools show, and what makes
+ * `queue.rateLimit` of a cooling group heard.
+ */
+function workerOptions(group: KeyGroup, connection: Redis): WorkerOptions {
+  const narrowest = group.windows.toSorted((a, b) => a.windowMs - b.windowMs)[0] ?? { limit: 1_000, windowMs: 1_000 };
+  return {
+    connection,
+    prefix: BULLMQ_PREFIX,
+    concurrency: workerConcurrency(group),
+    lockDuration: 5_000,
+    stalledInterval: 2_000,
+    maxStalledCount: 50,
+    maximumRateLimitDelay: 500,
+    limiter: { max: narrowest.limit * 2, duration: narrowest.windowMs },
+    drainDelay: 5,
+  };
+}
+
+/** More than the windows can have in flight when every call takes 30 s, so that this never is the limit. */
+function workerConcurrency(group: KeyGroup): number {
+  const perSecond = Math.min(...group.windows.map((w) => Math.max(1, (w.limit * 1000) / w.windowMs)));
+  return Math.max(50, Math.min(1_000, Math.ceil(perSecond * 30)));
+}

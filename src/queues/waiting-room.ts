@@ -1,24 +1,13 @@
 /**
- * The waiting room: where admitted tasks wait, bounded by their deadlines; the one place where order, expiry and
- * supersession are decided. It lives in the store; every step is one Lua call (the scripts of this folder; prelude.lua
- * has the record's fields). Any number of processes may use it at once.
+ * The contract of the waiting room: where admitted tasks wait, bounded by their deadlines; the one place where order,
+ * expiry and supersession are decided. Any number of processes may use it at once. redis-waiting-room.ts does it.
  *
  * Order: five bands of urgency (the local score, raised by the time that the same scene has waited already); within a
  * band the cameras take turns; of a camera the newest capture first.
  */
 import { createHash } from "node:crypto";
-import type { Redis } from "ioredis";
-import { z } from "zod";
-import { VigilaneError } from "../errors.ts";
-import { AssessmentTask } from "../messages.ts";
-import { StoreScript } from "../store.ts";
-import type { TaskView, WaitingView } from "../waiting-view.ts";
-
-const PREFIX = "{vl}:";
-const prelude = new URL("./prelude.lua", import.meta.url);
-const admitScript = new StoreScript(new URL("./admit.lua", import.meta.url), prelude);
-const sweepScript = new StoreScript(new URL("./sweep.lua", import.meta.url), prelude);
-const reopenScript = new StoreScript(new URL("./reopen.lua", import.meta.url), prelude);
+import type { AssessmentTask } from "../messages.ts";
+import type { WaitingView } from "../waiting-view.ts";
 
 /** A task on its way in. */
 export interface Arrival {
@@ -57,71 +46,6 @@ export interface WaitingRoom extends WaitingView {
   sweep(dead?: readonly string[]): Promise<SweepReport>;
 }
 
-/** Most tasks in one Lua call: keeps a call under some ms. */
-const ADMIT_CHUNK = 100;
-const SWEEP_CHUNK = 200;
-
-export interface WaitingRoomOptions {
-  maxWaiting: number;
-  /** Does the image store still have this crop? Asked before a retry by hand. Default: yes. */
-  hasImage?: (reference: string) => Promise<boolean>;
-}
-
-export function createWaitingRoom(
-  redis: Redis,
-  { maxWaiting, hasImage = async () => true }: WaitingRoomOptions,
-): WaitingRoom {
-  return {
-    async admit(arrivals) {
-      const admissions: Admission[] = [];
-      let outboxLength = 0;
-      for (let i = 0; i < arrivals.length; i += ADMIT_CHUNK) {
-        const chunk = arrivals.slice(i, i + ADMIT_CHUNK);
-        const reply = z
-          .array(z.string())
-          .parse(await admitScript.run(redis, [PREFIX], [maxWaiting, ...chunk.map(entry)]));
-        outboxLength = Number(reply.pop());
-        admissions.push(...(reply as Admission[]));
-      }
-      return { admissions, outboxLength };
-    },
-
-    async sweep(dead = []) {
-      const reply = await sweepScript.run(redis, [PREFIX], [SWEEP_CHUNK, ...dead]);
-      const [expired = 0, lapsed = 0, overdue = 0, orphaned = 0] = z.array(z.number()).parse(reply);
-      return { expired, lapsed, overdue, orphaned };
-    },
-
-    async counts() {
-      const [waiting, leases, calls] = await Promise.all([
-        redis.zcard(`${PREFIX}wait`),
-        redis.zcard(`${PREFIX}leases`),
-        redis.zcard(`${PREFIX}calls`),
-      ]);
-      return { waiting, moving: leases, calling: calls };
-    },
-
-    async next(limit) {
-      const ids = await redis.zrevrange(`${PREFIX}wait`, 0, Math.max(0, limit - 1));
-      const views = await Promise.all(ids.map((id) => readTask(redis, id)));
-      return views.filter((view) => view !== null);
-    },
-
-    task: (taskId) => readTask(redis, taskId),
-
-    async reopen(taskId) {
-      const view = await readTask(redis, taskId);
-      if (!view) throw new VigilaneError("NO_SUCH_TASK", `task ${taskId} is unknown or was forgotten`);
-      const image = view.task?.imageUrl;
-      if (image && !(await hasImage(image)))
-        throw new VigilaneError("IMAGE_GONE", `the crop of task ${taskId} is gone, so it cannot be judged again`);
-      const [word, why, epoch] = z.array(z.string()).parse(await reopenScript.run(redis, [PREFIX], [taskId]));
-      if (word !== "ok") throw new VigilaneError("NOT_FAILED", `task ${taskId} cannot be retried: ${why}`);
-      return { revision: Number(why), epoch: Number(epoch) };
-    },
-  };
-}
-
 /**
  * The same content has the same hash, whatever moment it arrives at: re-delivery is recognised by it. Left out is what
  * admission itself adds (where the image was put, times taken from the append, settings).
@@ -131,52 +55,4 @@ export function contentHash({ cameraId, timestamp, groupIndex, objects, memberIn
     .update(JSON.stringify([cameraId, timestamp, groupIndex, objects, memberIndices, bbox]))
     .digest("base64url")
     .slice(0, 16);
-}
-
-function entry({ task, messageId, order, failed }: Arrival): string {
-  const tracks = task.objects.flatMap((object) => (object.trackId === undefined ? [] : [object.trackId]));
-  return JSON.stringify({
-    id: task.taskId,
-    m: messageId,
-    h: contentHash(task),
-    c: String(task.cameraId),
-    cap: task.capturedAtMs,
-    ord: order,
-    fresh: task.freshnessSeconds * 1000,
-    score: task.score,
-    sig: `${task.bbox.join(",")}|${tracks.join(",")}`,
-    img: task.imageUrl ?? "",
-    json: JSON.stringify(task),
-    failed: failed ? JSON.stringify(failed) : "",
-  });
-}
-
-async function readTask(redis: Redis, taskId: string): Promise<TaskView | null> {
-  const [record, time] = await Promise.all([redis.hgetall(`${PREFIX}task:${taskId}`), redis.time()]);
-  if (!record.s) return null;
-  const nowMs = Number(time[0]) * 1000 + Number(time[1]) / 1000;
-  const parsed = AssessmentTask.safeParse(record.json ? JSON.parse(record.json) : null);
-  const deadlineMs = Number(record.dl ?? 0);
-  const moment = (field: string | undefined) => (field ? Number(field) : undefined);
-  return {
-    taskId,
-    state: z.enum(["waiting", "taken", "queued", "calling", "done"]).parse(record.s),
-    epoch: Number(record.e ?? 0),
-    attempts: Number(record.a ?? 0),
-    revision: Number(record.r ?? 1),
-    outcome: record.o || null,
-    keyGroup: record.kg || null,
-    remainingMs: deadlineMs > 0 ? deadlineMs - nowMs : null,
-    task: parsed.success ? parsed.data : null,
-    timings: {
-      capturedAt: Number(record.cap ?? 0),
-      ...present("admittedAt", moment(record.ad)),
-      ...present("takenAt", moment(record.tk)),
-      ...present("startedAt", moment(record.st)),
-    },
-  };
-}
-
-function present<K extends string>(name: K, value: number | undefined): { [P in K]?: number } {
-  return value === undefined ? {} : ({ [name]: value } as { [P in K]: number });
 }

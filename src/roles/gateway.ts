@@ -5,7 +5,7 @@ import type { Context } from "../context.ts";
 import { readToken, refuseOpenHost } from "../gateway/auth.ts";
 import { createGatewayService, type GatewayService } from "../gateway/gateway.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
-import { createWaitingRoom } from "../queues/waiting-room.ts";
+import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 
 export function createGateway(settings: Settings, context: Context): GatewayService {

@@ -4,7 +4,7 @@ import type { Context } from "../context.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
 import type { Service } from "../lifecycle.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
-import { createWaitingRoom } from "../queues/waiting-room.ts";
+import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { createResultsService } from "../results/results.ts";
 import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";

@@ -8,10 +8,10 @@ import { KEYS } from "../names.ts";
 import { assessGroup } from "../processors/assess-group.ts";
 import { createGroupWorkers } from "../processors/group-workers.ts";
 import { createVisionClient, type VisionClient } from "../processors/vision-client.ts";
-import { createAssessmentQueues } from "../queues/assessment-queue.ts";
+import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
 import { type KeyGroup, loadKeyGroups } from "../queues/key-groups.ts";
-import { createQuota } from "../queues/quota.ts";
-import { createWaitingRoom } from "../queues/waiting-room.ts";
+import { createQuota } from "../queues/redis-quota.ts";
+import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { connectStore } from "../store.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 

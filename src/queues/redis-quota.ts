@@ -1,0 +1,241 @@
+/** Leases in Redis: every step is one Lua call (the scripts of this folder; prelude.lua has the keys). */
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import type { KeyGroupEvent } from "../events.ts";
+import { StoreScript } from "../store.ts";
+import { registration } from "./key-groups.ts";
+import type { Ending, Quota, Taken } from "./quota.ts";
+
+const PREFIX = "{vl}:";
+const prelude = new URL("./prelude.lua", import.meta.url);
+const script = (file: string) => new StoreScript(new URL(file, import.meta.url), prelude);
+const registerScript = script("./register.lua");
+const takeScript = script("./take.lua");
+const markQueuedScript = script("./mark-queued.lua");
+const spendScript = script("./spend.lua");
+const restampScript = script("./restamp.lua");
+const settleScript = script("./settle.lua");
+
+/** An unspent lease lapses after so long: more than any queue and event loop needs, less than a person notices. */
+const LEASE_MS = 1_000;
+
+export function createQuota(redis: Redis, monotonicMs: () => number): Quota {
+  const spendOnce = async (
+    lease: { taskId: string; epoch: number },
+    worker: string,
+    callTimeoutMs: number,
+    again: boolean,
+    stalled: boolean,
+  ) => {
+    const args = [lease.taskId, lease.epoch, worker, callTimeoutMs, again ? 1 : 0, stalled ? 1 : 0];
+    return z.array(z.string()).parse(await spendScript.run(redis, [PREFIX], args));
+  };
+
+  return {
+    async register(groups, lives) {
+      await registerScript.run(
+        redis,
+        [PREFIX],
+        [JSON.stringify(lives), ...groups.map((group) => JSON.stringify(registration(group)))],
+      );
+    },
+
+    async hold(keys, forMs) {
+      const [seconds, micros] = await redis.time();
+      const until = Number(seconds) * 1000 + Number(micros) / 1000 + forMs;
+      if (keys.length > 0)
+        await redis.hset(
+          `${PREFIX}held`,
+          Object.fromEntries(keys.map(({ keyGroup, keyId }) => [`${keyGroup}/${keyId}`, until])),
+        );
+    },
+
+    async take(most) {
+      const [wait, ...rest] = z
+        .array(z.union([z.string(), z.array(z.string())]))
+        .parse(await takeScript.run(redis, [PREFIX], [most, LEASE_MS]));
+      const waitMs = Number(wait);
+      return { taken: rest.filter((one) => Array.isArray(one)).map(readTaken), waitMs: waitMs < 0 ? null : waitMs };
+    },
+
+    async markQueued(taken) {
+      await markQueuedScript.run(
+        redis,
+        [PREFIX],
+        taken.flatMap(({ taskId, epoch }) => [taskId, epoch]),
+      );
+    },
+
+    async spend(lease, worker, callTimeoutMs, stalled) {
+      for (let round = 0; ; round++) {
+        const askedMs = monotonicMs();
+        const [kind, a = "", b = "", guard = "0", keyId = "", unreadable = "", bound = "0"] = await spendOnce(
+          lease,
+          worker,
+          callTimeoutMs,
+          round > 0,
+          stalled,
+        );
+        if (kind === "back") return { kind, why: a, became: b };
+        if (kind !== "granted") return { kind: "stale", why: a };
+        const late = monotonicMs() - askedMs > Math.max(Number(guard), 5);
+        if (late && round < 2) continue;
+        return {
+          kind,
+          timeoutMs: Number(a),
+          boundByDeadline: bound === "1",
+          attempts: Number(b),
+          keyId,
+          unreadable: unreadable ? Unreadable.parse(JSON.parse(unreadable)) : null,
+        };
+      }
+    },
+
+    async restamp({ taskId, epoch }) {
+      await restampScript.run(redis, [PREFIX], [taskId, epoch]);
+    },
+
+    async settle(lease, ending, feedback) {
+      const learned = feedback
+        ? JSON.stringify({
+            group: feedback.keyGroup,
+            key: feedback.keyId,
+            called: feedback.called,
+            ok: feedback.ok,
+            latencyMs: Math.round(feedback.latencyMs),
+            ...(feedback.code && { code: feedback.code }),
+            rate: feedback.rateRefusal ?? false,
+            coolMs: feedback.coolMs ?? 0,
+            offMs: feedback.keyOffMs ?? 0,
+          })
+        : "";
+      const args = [
+        lease.taskId,
+        lease.epoch,
+        ending.kind,
+        ...textsOf(ending),
+        learned,
+        ending.kind === "back" ? ending.avoidMs : 0,
+      ];
+      const [kind = "stale", word = ""] = z.array(z.string()).parse(await settleScript.run(redis, [PREFIX], args));
+      return { kind: z.enum(["done", "back", "stale"]).parse(kind), word };
+    },
+
+    snapshot: () => snapshot(redis),
+  };
+}
+
+function textsOf(ending: Ending): [verdict: string, error: string, meta: string] {
+  switch (ending.kind) {
+    case "assessed":
+      return [JSON.stringify(ending.verdict), "", JSON.stringify(ending.meta)];
+    case "failed":
+    case "expired":
+      return ["", JSON.stringify(ending.error), JSON.stringify(ending.meta)];
+    case "back":
+      return [ending.unreadable ? JSON.stringify(ending.unreadable) : "", "", ""];
+    default:
+      return ending satisfies never;
+  }
+}
+
+function readTaken(one: string[]): Taken {
+  const [
+    taskId = "",
+    epoch = "0",
+    keyGroup = "",
+    keyId = "",
+    attempts = "0",
+    remaining = "0",
+    cameraId = "",
+    task = "",
+  ] = one;
+  const remainingMs = Number(remaining);
+  return {
+    taskId,
+    epoch: Number(epoch),
+    keyGroup,
+    keyId,
+    attempts: Number(attempts),
+    remainingMs: remainingMs > 0 ? remainingMs : null,
+    cameraId,
+    task,
+  };
+}
+
+const Unreadable = z.object({ text: z.string(), why: z.string() });
+
+const GroupRecord = z.object({
+  provider: z.string(),
+  model: z.string(),
+  simulated: z.boolean(),
+  windows: z.array(z.object({ name: z.string(), limit: z.number(), windowMs: z.number() })),
+});
+
+async function snapshot(redis: Redis): Promise<KeyGroupEvent[]> {
+  const [ids, time, held, callIds] = await Promise.all([
+    redis.smembers(`${PREFIX}groups`),
+    redis.time(),
+    redis.hgetall(`${PREFIX}held`),
+    redis.zrange(`${PREFIX}calls`, "0", "-1"),
+  ]);
+  const nowMs = Number(time[0]) * 1000 + Number(time[1]) / 1000;
+  const inFlight = new Map<string, number>();
+  const callers = await Promise.all(callIds.map((id) => redis.hget(`${PREFIX}task:${id}`, "kg")));
+  for (const group of callers) if (group) inFlight.set(group, (inFlight.get(group) ?? 0) + 1);
+  return await Promise.all(ids.toSorted().map((id) => groupEvent(redis, id, nowMs, held, inFlight.get(id) ?? 0)));
+}
+
+async function groupEvent(
+  redis: Redis,
+  id: string,
+  nowMs: number,
+  held: Record<string, string>,
+  inFlight: number,
+): Promise<KeyGroupEvent> {
+  const record = await redis.hgetall(`${PREFIX}group:${id}`);
+  const facts = GroupRecord.parse(JSON.parse(record.json ?? "{}"));
+  const windows = await Promise.all(
+    facts.windows.map(async (w) => {
+      const owner = w.name.startsWith("@") ? "all" : (record.account ?? id);
+      return {
+        ...w,
+        used: await redis.zcount(`${PREFIX}window:${owner}:${w.name}`, String(nowMs - w.windowMs), "+inf"),
+      };
+    }),
+  );
+  const keys = (record.keys ?? "").split(",").filter(Boolean);
+  const manned = keys.filter((key) => Number(held[`${id}/${key}`] ?? 0) > nowMs);
+  const usable = manned.filter((key) => Number(record[`off:${key}`] ?? 0) <= nowMs);
+  const coolingLeftMs = Math.max(0, Number(record.coolUntil ?? 0) - nowMs);
+  const state =
+    record.disabled === "1"
+      ? "disabled"
+      : manned.length === 0
+        ? "unmanned"
+        : usable.length === 0
+          ? "disabled"
+          : coolingLeftMs > 0
+            ? "cooling"
+            : inFlight > 0
+              ? "in_use"
+              : "available";
+  return {
+    id,
+    provider: facts.provider,
+    model: facts.model,
+    simulated: facts.simulated,
+    state,
+    cause: state === "cooling" || state === "disabled" ? record.cause || null : null,
+    coolingLeftMs,
+    inFlight,
+    windows,
+    calls: Number(record.calls ?? 0),
+    ok: Number(record.ok ?? 0),
+    rejected429: Number(record.rejected429 ?? 0),
+    failures: Object.fromEntries(
+      Object.entries(record).flatMap(([field, n]) => (field.startsWith("fail:") ? [[field.slice(5), Number(n)]] : [])),
+    ),
+    medianLatencyMs: record.median ? Number(record.median) : null,
+  };
+}
