@@ -1,5 +1,5 @@
 /** The supervisor over real processes: tiny roles, a real redis-server. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, type StdioOptions, spawn, spawnSync } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
@@ -205,12 +205,19 @@ test("starts and stops at the same time, twice and before the start, end with no
 });
 
 /** A supervisor as a process of its own; `pids` grows with everything that it started. */
-async function startApart(data: string, tiny: Record<string, string> = {}) {
-  const child: ChildProcess = spawn(
-    process.execPath,
-    [fileURLToPath(new URL("../support/tiny-supervisor.ts", import.meta.url)), data, THREE.join(",")],
-    { env: { ...process.env, TINY: JSON.stringify(tiny) }, stdio: ["ignore", "pipe", "inherit"] },
-  );
+async function startApart(
+  data: string,
+  tiny: Record<string, string> = {},
+  how: "directly" | "as npm does" = "directly",
+) {
+  const args = [fileURLToPath(new URL("../support/tiny-supervisor.ts", import.meta.url)), data, THREE.join(",")];
+  const env = { ...process.env, TINY: JSON.stringify(tiny) };
+  const stdio: StdioOptions = ["ignore", "pipe", "inherit"];
+  const command = [process.execPath, ...args].map((part) => JSON.stringify(part)).join(" ");
+  const child: ChildProcess =
+    how === "directly"
+      ? spawn(process.execPath, args, { env, stdio })
+      : spawn("sh", ["-c", `${command}; true`], { env: { ...env, npm_lifecycle_event: "start" }, stdio });
   onTestFinished(() => void child.kill("SIGKILL"));
   const pids: number[] = [];
   const lines: string[] = [];
@@ -246,6 +253,17 @@ test("SIGTERM stops everything in order and leaves no process behind", async () 
   expect(lines.at(-1)).toBe("stopped");
   expect(pids.filter(alive)).toEqual([]);
 });
+
+test.skipIf(process.platform === "win32")(
+  "started by npm, whose shell dies of a SIGTERM without passing it on, it stops all the same",
+  async () => {
+    const { child, pids, lines } = await startApart(folder(), {}, "as npm does");
+    child.kill("SIGTERM");
+    await once(child.stdout ?? child, "close"); // the supervisor held it, too
+    expect(lines.slice(-1)).toEqual(["stopped"]);
+    await Promise.all(pids.map(gone));
+  },
+);
 
 test("a second Ctrl-C stops at once", async () => {
   const { child, pids, lines, exited } = await startApart(folder(), { worker: "deaf", detector: "deaf" });
