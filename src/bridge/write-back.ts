@@ -44,14 +44,19 @@ interface Entry {
 
 export async function writeBack(parts: WriteBackParts, context: Context, signal: AbortSignal): Promise<void> {
   const { clock, log } = context;
+  let ownedAtMs = Number.NEGATIVE_INFINITY;
   await loop(context, signal, "write back", async () => {
-    if (!(await own(parts))) {
-      await clock.sleep(OWNER_MS / 3, signal);
-      return;
+    // Only to save others the work: the transfer itself is safe with any number of writers.
+    if (clock.monotonicMs() - ownedAtMs > OWNER_MS / 3) {
+      if (!(await own(parts))) {
+        await clock.sleep(OWNER_MS / 3, signal);
+        return;
+      }
+      ownedAtMs = clock.monotonicMs();
     }
-    const entries = await read(parts, log);
-    const due = parts.olderConsumers ? await withoutHeldBack(entries, parts) : entries;
-    if (due.length > 0) await publish(due, parts);
+    const [entries, nowMs] = await Promise.all([read(parts, log), parts.storeNowMs()]);
+    const due = parts.olderConsumers ? await withoutHeldBack(entries, nowMs, parts) : entries;
+    if (due.length > 0) await publish(due, nowMs, parts);
     else if (entries.length > 0) await clock.sleep(25, signal);
     else await waitForMore(parts);
   });
@@ -95,9 +100,9 @@ async function read({ commands }: WriteBackParts, log: Context["log"]): Promise<
 
 async function publish(
   entries: Entry[],
-  { transfer, resultsTopic, revisionsTopic, olderConsumers, storeNowMs }: WriteBackParts,
+  publishedAt: number,
+  { transfer, resultsTopic, revisionsTopic, olderConsumers }: WriteBackParts,
 ) {
-  const publishedAt = await storeNowMs();
   const isRevision = ({ fields }: Entry) => olderConsumers && fields.revision > 1;
   for (const [topic, some] of [
     [resultsTopic, entries.filter((entry) => !isRevision(entry))],
@@ -122,8 +127,7 @@ async function publish(
 }
 
 /** Without those that should wait a little for the older pipeline's own write. */
-async function withoutHeldBack(entries: Entry[], { commands, storeNowMs }: WriteBackParts): Promise<Entry[]> {
-  const now = await storeNowMs();
+async function withoutHeldBack(entries: Entry[], now: number, { commands }: WriteBackParts): Promise<Entry[]> {
   const held = await Promise.all(
     entries.map(async ({ fields }) => {
       if (fields.startedAt || now - fields.completedAt > OLDER_WAIT_MS) return false;
