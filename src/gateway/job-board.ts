@@ -75,6 +75,7 @@ export function createJobBoard(options: JobBoardOptions, context: Context): JobB
     }
   });
   router.use((request, response, next) => {
+    withoutForeignFonts(response);
     const board = options.mayChange(request) ? forChanging : forLooking;
     board.handler(request, response, next);
   });
@@ -97,6 +98,15 @@ export function createJobBoard(options: JobBoardOptions, context: Context): JobB
     async close() {
       await Promise.all([...queues.values()].map((queue) => queue.close()));
     },
+  };
+}
+
+/** bull-board's page links fonts of another site, which our policy refuses: the link is taken out. */
+function withoutForeignFonts(response: Response): void {
+  const send = response.send.bind(response);
+  response.send = (body) => {
+    const isPage = typeof body === "string" && /^<!doctype html>/i.test(body);
+    return send(isPage ? body.replace(/<link href="https:\/\/fonts\.[^>]*>/, "") : body);
   };
 }
 

@@ -68,10 +68,13 @@ async function refresh() {
     drawWaiting(waiting);
     drawOutcomes(outcomes);
     byId("state").textContent = "";
+    document.body.dataset.loaded = "true";
   } catch (error) {
     byId("state").textContent = `Not up to date: ${error.message}`;
   }
   setTimeout(refresh, document.hidden ? 5_000 : 1_000);
 }
 
+// It scrolls by itself, so that the keyboard must reach it.
+byId("beside").tabIndex = 0;
 refresh();
