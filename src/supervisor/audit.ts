@@ -6,16 +6,15 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Context } from "../context.ts";
-import { KeyGroupEvent, RoleHealth } from "../events.ts";
 import { loop, type Service, service } from "../lifecycle.ts";
-import { AssessmentResult, CameraStatus, Outcome, Timings } from "../messages.ts";
+import { AssessmentResult, Outcome, Timings } from "../messages.ts";
 import { KEYS } from "../names.ts";
 import { connectStore } from "../store.ts";
 import { comparePositions, type Places, TOPICS, type TopicLog, type TopicMessage } from "../topics/topic-log.ts";
-import { Growth } from "./growth.ts";
 import { Histogram } from "./histogram.ts";
 import { Ledger } from "./ledger.ts";
 import { LATENCIES, type LatencyName, type Report } from "./report.ts";
+import { RunCounters } from "./run-counters.ts";
 
 export interface AuditOptions {
   redisUrl: string;
@@ -47,8 +46,6 @@ const SILENCE_MS = 60_000;
 const SHOW_MS = 2_000;
 /** Roles write their counters once a second. */
 const SNAPSHOT_MS = 1_200;
-/** A heartbeat or camera status older than this is of one that is gone. */
-const FRESH_MS = 5_000;
 
 /** Read with care: older producers write to the topic too. */
 const SeenDetection = z.looseObject({
@@ -69,12 +66,7 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
     LatencyName,
     Histogram
   >;
-  const cameras = new Set<string>();
-  const frames = new Growth();
-  const calls = new Growth();
-  const restarts = new Growth();
-  const groups = new Map<string, KeyGroupEvent>();
-  const rssMb = new Map<string, number>();
+  const counters = new RunCounters(counts);
   const reached = { detections: [] as string[], results: [] as string[] };
   let simulated = false;
   let shown = 0;
@@ -92,7 +84,7 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
     const { messageId, cameraId, capturedAt, detectedAt, trafficGroups } = parsed.data;
     const camera = String(cameraId);
     if (!counts(camera)) return;
-    cameras.add(camera);
+    counters.cameras.add(camera);
     const captured = Date.parse(capturedAt ?? "");
     note("captureToDetected", captured, Date.parse(detectedAt ?? ""));
     const freshness = options.freshnessSeconds(camera);
@@ -139,31 +131,6 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
     if (from !== undefined && to !== undefined) histograms[name].add(Math.max(0, to - from));
   }
 
-  async function sample(redis: Redis): Promise<void> {
-    const nowMs = clock.nowMs();
-    const [cameraFields, groupFields, roleFields, restartFields] = await Promise.all([
-      redis.hgetall(KEYS.cameras),
-      redis.hgetall(KEYS.keyGroups),
-      redis.hgetall(KEYS.roles),
-      redis.hgetall(KEYS.restarts),
-    ]);
-    for (const status of parseAll(CameraStatus, cameraFields)) {
-      if (!counts(status.cameraId)) continue;
-      if (nowMs - status.atMs < FRESH_MS) cameras.add(status.cameraId);
-      for (const [what, n] of Object.entries(status.frames)) frames.seen(`${what} ${status.cameraId}`, n);
-    }
-    for (const group of parseAll(KeyGroupEvent, groupFields)) {
-      groups.set(group.id, group);
-      for (const what of ["calls", "ok", "rejected429"] as const) calls.seen(`${what} ${group.id}`, group[what]);
-    }
-    for (const [role, n] of Object.entries(restartFields)) restarts.seen(role, Number(n));
-    const now = new Map<string, number>();
-    for (const health of parseAll(RoleHealth, roleFields)) {
-      if (nowMs - health.atMs < FRESH_MS) now.set(health.role, (now.get(health.role) ?? 0) + health.rssMb);
-    }
-    for (const [role, mb] of now) rssMb.set(role, Math.max(rssMb.get(role) ?? 0, mb));
-  }
-
   let connection: Redis | undefined;
   const base = service("audit", context, async (acquired, signal) => {
     const redis = acquired.add(await connectStore(options.redisUrl, context), "connection", (r) => r.disconnect());
@@ -177,8 +144,8 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
     const detections = await topics.ends(TOPICS.detections);
     reached.detections = [...detections];
     reached.results = [...results];
-    await sample(redis);
-    for (const counter of [frames, calls, restarts]) counter.begin();
+    await counters.sample(redis, clock.nowMs());
+    counters.begin();
     startedMs = lastOutcomeMs = clock.monotonicMs();
     const run = (what: string, work: Promise<void>) => acquired.add(work, what, (done) => done);
     run("results", follow(topics.tail(TOPICS.results, results, signal), onResult));
@@ -188,7 +155,7 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
       "samples",
       loop(context, signal, "sampling", async () => {
         await clock.sleep(SAMPLE_MS, signal);
-        await sample(redis);
+        await counters.sample(redis, clock.nowMs());
       }),
     );
     signal.addEventListener("abort", () => reader.disconnect(), { once: true });
@@ -227,16 +194,15 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
       await until(() => upTo(reached.results, lastResults), 5_000);
       await until(() => shown >= sum(Object.values(ledger.outcomes)), shown > 0 ? SHOW_MS : 0);
       await clock.sleep(SNAPSHOT_MS); // the counters of the last calls are on their way
-      if (connection) await sample(connection);
+      if (connection) await counters.sample(connection, clock.nowMs());
     },
     someLost: () => ledger.someOpen(5),
     report() {
       const seconds = ((endedMs ?? clock.monotonicMs()) - startedMs) / 1000;
-      const total = (what: string) => frames.total((key) => key.startsWith(`${what} `));
       return {
         seconds: Math.round(seconds * 10) / 10,
-        cameras: cameras.size,
-        frames: { decoded: total("decoded"), detected: total("detected"), dropped: total("dropped") },
+        cameras: counters.cameras.size,
+        frames: counters.frames,
         groups: ledger.groups,
         outcomes: { ...ledger.outcomes },
         lost: ledger.lost,
@@ -244,31 +210,13 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
         latencyMs: Object.fromEntries(
           LATENCIES.map((name) => [name, histograms[name].percentiles()]),
         ) as Report["latencyMs"],
-        keyGroups: [...groups.values()]
-          .sort((a, b) => a.id.localeCompare(b.id))
-          .map((group) => {
-            const of = (what: string) => calls.total((key) => key === `${what} ${group.id}`);
-            const made = of("calls");
-            return {
-              id: group.id,
-              calls: made,
-              ok: of("ok"),
-              rejected429: of("rejected429"),
-              quotaUsed: quotaUsed(group, made, seconds),
-            };
-          }),
-        provider: { simulated: simulated || [...groups.values()].some((group) => group.simulated) },
-        restarts: restarts.total(() => true),
-        rssMb: Object.fromEntries([...rssMb].sort(([a], [b]) => a.localeCompare(b))),
+        keyGroups: counters.keyGroups(seconds),
+        provider: { simulated: simulated || counters.simulated },
+        restarts: counters.restarts,
+        rssMb: counters.rssMb,
       };
     },
   };
-}
-
-/** Share of the calls that the narrowest window would have allowed in that time. */
-function quotaUsed(group: KeyGroupEvent, calls: number, seconds: number): number {
-  const allowed = Math.min(...group.windows.map((w) => w.limit * Math.max(1, (seconds * 1000) / w.windowMs)));
-  return Number.isFinite(allowed) && allowed > 0 ? Math.round((1000 * calls) / allowed) / 1000 : 0;
 }
 
 async function follow(messages: AsyncIterable<TopicMessage>, take: (message: TopicMessage) => void): Promise<void> {
@@ -307,13 +255,6 @@ function readJson(text: Buffer | string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function parseAll<T>(schema: z.ZodType<T>, fields: Record<string, string>): T[] {
-  return Object.values(fields).flatMap((json) => {
-    const parsed = schema.safeParse(readJson(json));
-    return parsed.success ? [parsed.data] : [];
-  });
 }
 
 const span = (from = 0, to = 0) => Math.max(0, to - from);
