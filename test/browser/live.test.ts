@@ -97,7 +97,7 @@ test("a camera's marker and tile follow its verdicts; only a new high pulses; an
   const { page, gateway } = await open(SCENES.busy());
   const high = camera(1, { riskLevel: "high", description: "Closing in." });
   const older = camera(1, { riskLevel: "low", capturedAtMs: 1 });
-  gateway.emitScene({
+  gateway.emitNews({
     cameras: [high],
     snapshot: { ...SCENES.busy().snapshot, cameras: [high.event, older.event], outcomes: [] },
   });
@@ -110,7 +110,7 @@ test("a camera's marker and tile follow its verdicts; only a new high pulses; an
 
 test("with reduced motion nothing moves", async () => {
   const { page, gateway } = await open(SCENES.busy(), { stillness: true });
-  gateway.emitScene(SCENES.highRisk());
+  gateway.emitNews(SCENES.highRisk());
   const pulse = page.locator('[data-pulses="true"] > span').first();
   await pulse.waitFor();
   expect(await page.evaluate("document.getAnimations().filter((a) => a.playState === 'running').length")).toBe(0);

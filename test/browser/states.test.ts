@@ -3,8 +3,8 @@ import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { axeViolations, launchBrowser, openPage, overflowPx, type Size, screenshot } from "../support/browser.ts";
 import { type BuiltPage, buildPage } from "../support/built-page.ts";
-import { startPageGateway } from "../support/page-gateway.ts";
-import { SCENES, type SceneName } from "../support/page-scenes.ts";
+import { type PageGateway, startPageGateway } from "../support/page-gateway.ts";
+import { SCENES, type Scene } from "../support/page-scenes.ts";
 
 let built: BuiltPage;
 let browser: Browser;
@@ -18,49 +18,76 @@ afterAll(async () => {
   built.remove();
 });
 
-/** For each state: the name of its picture, and words that must be there. */
-const STATES: Record<SceneName, { picture: string; says: string[] }> = {
-  empty: { picture: "empty", says: ["No camera yet", "Nothing judged yet", "No key group yet", "No live picture yet"] },
-  busy: { picture: "busy", says: ["Verdicts are simulated.", "4 of 4 online", "Superseded", "Not assessed"] },
-  offline: {
+interface State {
+  /** Name of its screenshot. */
+  picture: string;
+  scene: () => Scene;
+  /** What happens once the page is open. */
+  happens?: (gateway: PageGateway) => void;
+  /** Words that must be there. */
+  says: string[];
+}
+
+const STATES: State[] = [
+  {
+    picture: "empty",
+    scene: SCENES.empty,
+    says: ["No camera yet", "Nothing judged yet", "No key group yet", "No live picture yet"],
+  },
+  {
+    picture: "busy",
+    scene: SCENES.busy,
+    says: ["Verdicts are simulated.", "4 of 4 online", "Superseded", "Not assessed"],
+  },
+  {
     picture: "offline-camera",
+    scene: SCENES.offline,
     says: ["Offline for 4 min", "RTSP: connection refused; next try in 8 s", "Stalled", "every 2.4 s, asked 1 s"],
   },
-  storeAway: { picture: "store-away", says: ["The store is away."] },
-  highRisk: { picture: "high-risk", says: ["Two pedestrians on the crossing", "Cooling", "Disabled"] },
-};
+  { picture: "store-away", scene: SCENES.storeAway, says: ["The store is away.", "No live data"] },
+  {
+    picture: "high-risk",
+    scene: SCENES.busy,
+    // A high risk is one that arrives, to a page that is open already.
+    happens: (gateway) => gateway.emitNews(SCENES.highRisk(), 1),
+    says: ["Two pedestrians on the crossing", "Cooling", "Disabled"],
+  },
+  {
+    picture: "connection-lost",
+    scene: SCENES.busy,
+    happens: (gateway) => gateway.cutOff(),
+    says: ["The connection is lost.", "No live data"],
+  },
+];
 
-describe.each(Object.entries(STATES))("%s", (name, { picture, says }) => {
+describe.each(STATES)("$picture", ({ picture, scene, happens, says }) => {
   test.each<[Size, boolean]>([
     ["wide", false],
     ["phone", false],
     ["wide", true],
-  ])("at size %s (dark: %s)", async (size, dark) => {
-    const scene = SCENES[name as SceneName]();
-    // A high risk is one that arrives: it is told by events, to a page that is open already.
-    const gateway = await startPageGateway(built.folder, name === "highRisk" ? SCENES.busy() : scene);
+  ])("at size %s (dark: %s)", { timeout: 60_000 }, async (size, dark) => {
+    const gateway = await startPageGateway(built.folder, scene());
     const { page, context, complaints } = await openPage(browser, gateway.url, { size, dark });
     try {
-      if (name === "highRisk") {
-        gateway.emitScene({ ...scene, snapshot: { ...scene.snapshot, outcomes: scene.snapshot.outcomes.slice(0, 1) } });
-      }
-      for (const words of says) await page.getByText(words).first().waitFor();
-      if (scene.cameras.length > 0) {
+      const cameras = gateway.scene.cameras.length;
+      if (cameras > 0) {
         await page
           .locator(".camera-marker")
-          .nth(scene.cameras.length - 1)
+          .nth(cameras - 1)
           .waitFor();
         // Only what is in view is watched, and on a phone that is not all of them.
         await page.getByRole("list", { name: "Cameras" }).scrollIntoViewIfNeeded();
-        await gateway.watched(size === "wide" ? scene.cameras.length : 1);
+        await gateway.watched(size === "wide" ? cameras : 1);
         await gateway.sendFrames();
         await page.locator('[data-picture="some"]').first().waitFor();
         await page.evaluate("scrollTo(0, 0)");
       }
+      expect(complaints).toEqual([]); // of the policy, of pictures that are not there, of a script's faults
+      happens?.(gateway);
+      for (const words of says) await page.getByText(words).first().waitFor();
       expect(await axeViolations(page)).toEqual([]);
       expect(await overflowPx(page)).toBe(0);
-      if (!dark || name === "busy") await screenshot(page, dark ? `${picture}-dark` : picture, size);
-      expect(complaints).toEqual([]);
+      if (!dark || picture === "busy") await screenshot(page, dark ? `${picture}-dark` : picture, size);
     } finally {
       await context.close();
       await gateway.stop();

@@ -29,8 +29,8 @@ export interface PageGateway {
   emitHealth(health: Health): void;
   emitTotals(totals: Totals): void;
   emitKeyGroup(group: KeyGroupEvent): void;
-  /** Tells all that the scene holds as events. */
-  emitScene(scene: Scene): void;
+  /** Tells the scene as events: all of it, but of its outcomes only so many of the newest (default: all). */
+  emitNews(scene: Scene, outcomes?: number): void;
   /** One frame of each watched camera; resolves when each page has acknowledged it. */
   sendFrames(): Promise<void>;
   /** Resolves when a page watches at least `count` cameras; with their ids. */
@@ -94,11 +94,11 @@ export async function startPageGateway(pageFolder: string, scene: Scene): Promis
     emitHealth: (health) => void io.emit("health", health),
     emitTotals: (totals) => void io.emit("totals", totals),
     emitKeyGroup: (group) => void io.emit("keyGroup", group),
-    emitScene(next) {
+    emitNews(next, newest) {
       gateway.scene = next;
       const { cameras, outcomes, keyGroups, health, totals } = next.snapshot;
       for (const event of cameras) io.emit("camera", event);
-      for (const event of outcomes) io.emit("outcome", event);
+      for (const event of outcomes.slice(0, newest)) io.emit("outcome", event);
       for (const event of keyGroups) io.emit("keyGroup", event);
       if (totals) io.emit("totals", totals);
       io.emit("health", health);

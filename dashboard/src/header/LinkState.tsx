@@ -2,7 +2,7 @@ import type { Link } from "../live/state.ts";
 import { usePage } from "../live/store.ts";
 import styles from "./LinkState.module.css";
 
-const WORDS: Record<Link, string> = { connecting: "Connecting", live: "Live", lost: "Connection lost" };
+const WORDS: Record<Link, string> = { connecting: "Connecting", live: "Live", lost: "Not live" };
 
 /** Whether what the page shows is live. */
 export function LinkState() {

@@ -66,8 +66,8 @@ export function NoVerdict({ outcome }: { outcome: Outcome }) {
 function How({ event: { result, shownAtMs } }: { event: OutcomeEvent }) {
   const took = duration(shownAtMs - result.metadata.timings.capturedAt);
   return (
-    <span className={styles.how}>
-      {result.outcome === "reused" ? "Reused verdict of" : "By"} {result.metadata.llmModel}, {took} after capture
+    <span className={styles.how} title={`${took} from capture to this page`}>
+      {result.outcome === "reused" ? "Reused verdict of" : "By"} {result.metadata.llmModel} after {took}
     </span>
   );
 }
