@@ -59,16 +59,23 @@ const KINDS: Readonly<Record<string, string>> = {
 };
 const kindOf = (name: string) => KINDS[name] ?? name;
 
-/** How fast a kind may go, in sizes (root of the box's area) a second; a person's is about 0.8 m, a car's 2.5 m. */
-const SIZES_PER_SECOND: Readonly<Record<string, number>> = { person: 2.5, "two-wheeler": 5, vehicle: 5 };
+/**
+ * How fast a kind may go, in sizes (root of the box's area) a second; a person's is about 1 m, a car's 2.5 m. This and
+ * the numbers below were chosen on the demo footage (bench/detector-tracking.ts).
+ */
+const SIZES_PER_SECOND: Readonly<Record<string, number>> = { person: 1.6, "two-wheeler": 5, vehicle: 5 };
 const OTHER_SIZES_PER_SECOND = 3;
 
 /** Slack for the detector's own jitter, in sizes. */
 const JITTER_SIZES = 0.35;
 /** With a known velocity only this share of the reach is needed: what it may change by. */
-const STEADY = 0.6;
-/** How much of the newest measurement goes into the velocity. */
-const FRESH = 0.6;
+const STEADY = 0.4;
+/** Someone lost for longer may not have got further than in this: a wide net catches others. */
+const MOST_REACH_SECONDS = 1;
+/** Over which time the velocity is a mean: at one look a second nearly the newest step alone, at ten of several. */
+const VELOCITY_SECONDS = 0.4;
+/** What was just seen is rather meant than what was lost. */
+const LOST_PRICE = 0.5;
 /** Largest change of size from look to look (e^0.7: doubling). */
 const MOST_GROWTH = 0.7;
 const OTHER_CLASS_PRICE = 0.3;
@@ -86,7 +93,9 @@ export function track(
   const ids = new Map<number, number>(); // candidate → track id
   const next = new Map(state.tracks.map((known) => [known.id, known]));
   const match = (which: readonly number[], among: readonly Track[]) => {
-    const costs = which.map((i) => among.map((known) => costOf(known, candidates[i] as Candidate, atMs)));
+    const costs = which.map((i) =>
+      among.map((known) => costOf(known, candidates[i] as Candidate, atMs, known.seenAtMs !== state.atMs)),
+    );
     for (const { row, column } of assign(costs, among.length)) {
       const known = among[column] as Track;
       ids.set(which[row] as number, known.id);
@@ -125,7 +134,7 @@ export function track(
 const confidence = (candidates: readonly Candidate[], i: number) => candidates[i]?.confidence ?? 0;
 
 /** 0: exactly where it should be; Infinity: cannot be the same. */
-function costOf(known: Track, candidate: Candidate, atMs: number): number {
+function costOf(known: Track, candidate: Candidate, atMs: number, lost: boolean): number {
   const kind = kindOf(known.class);
   if (kind !== kindOf(candidate.class)) return Number.POSITIVE_INFINITY;
   const size = sizeOf(known.bbox);
@@ -137,9 +146,9 @@ function costOf(known: Track, candidate: Candidate, atMs: number): number {
   const [candidateX, candidateY] = centreOf(candidate.bbox);
   const off = Math.hypot(candidateX - (x + vx * seconds), candidateY - (y + vy * seconds));
   const speed = (SIZES_PER_SECOND[kind] ?? OTHER_SIZES_PER_SECOND) * (known.velocity ? STEADY : 1);
-  const reach = size * (JITTER_SIZES + speed * seconds);
+  const reach = size * (JITTER_SIZES + speed * Math.min(seconds, MOST_REACH_SECONDS));
   if (!(off <= reach)) return Number.POSITIVE_INFINITY;
-  return off / reach + growth + (known.class === candidate.class ? 0 : OTHER_CLASS_PRICE);
+  return off / reach + growth + (known.class === candidate.class ? 0 : OTHER_CLASS_PRICE) + (lost ? LOST_PRICE : 0);
 }
 
 function moved(known: Track, { class: name, bbox }: Candidate, atMs: number): Track {
@@ -148,10 +157,11 @@ function moved(known: Track, { class: name, bbox }: Candidate, atMs: number): Tr
   const [beforeX, beforeY] = centreOf(known.bbox);
   if (!(seconds > 0)) return { ...known, class: name, bbox, seenAtMs: atMs };
   const measured = [(x - beforeX) / seconds, (y - beforeY) / seconds] as const;
+  const fresh = 1 - Math.exp(-seconds / VELOCITY_SECONDS);
   const velocity = known.velocity
     ? ([
-        known.velocity[0] + FRESH * (measured[0] - known.velocity[0]),
-        known.velocity[1] + FRESH * (measured[1] - known.velocity[1]),
+        known.velocity[0] + fresh * (measured[0] - known.velocity[0]),
+        known.velocity[1] + fresh * (measured[1] - known.velocity[1]),
       ] as const)
     : measured;
   return { id: known.id, class: name, bbox, seenAtMs: atMs, velocity };
