@@ -42,6 +42,12 @@ export const ERRORS = {
     blames: "machine",
     remedy: "Start Redis again; everything goes on by itself when it is back.",
   },
+  STORE_FULL: {
+    retry: "later",
+    blames: "machine",
+    remedy:
+      "Give the store more memory (maxmemory), or keep less: VIGILANE_TOPIC_MAX_BYTES, VIGILANE_TOPIC_RETENTION_HOURS.",
+  },
   DOWNLOAD_FAILED: {
     retry: "later",
     blames: "machine",
@@ -154,7 +160,8 @@ export const ERRORS = {
   OPERATION_OFF: {
     retry: "never",
     blames: "nobody",
-    remedy: "Tasks change only through the waiting room; of the board's operations only the retry of a failed job is on.",
+    remedy:
+      "Tasks change only through the waiting room; of the board's operations only the retry of a failed job is on.",
   },
   // plumbing
   STOPPED: { retry: "later", blames: "nobody", remedy: "Start it again." },

@@ -160,3 +160,11 @@ export async function within<T>(
     timer.abort();
   }
 }
+
+/** Resolves when `signal` aborts. */
+export function abortOf(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

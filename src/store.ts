@@ -3,15 +3,21 @@ import { readFileSync } from "node:fs";
 import { Redis, type RedisOptions } from "ioredis";
 import type { Context } from "./context.ts";
 import { VigilaneError } from "./errors.ts";
+import { abortOf } from "./lifecycle.ts";
 
 export type StoreOptions = Omit<RedisOptions, "replyMapping">;
 
 /**
  * A connection that waits out an absent store: commands queue up and are answered when it is back; none is ever sent
  * twice by itself unless the connection broke before its answer (so every write of ours is idempotent or fenced).
- * Resolves when connected the first time; the caller quits it.
+ * Resolves when connected the first time, or rejects when `signal` aborts before; the caller quits it.
  */
-export async function connectStore(redisUrl: string, { log }: Context, options: StoreOptions = {}): Promise<Redis> {
+export async function connectStore(
+  redisUrl: string,
+  { log }: Context,
+  options: StoreOptions = {},
+  signal?: AbortSignal,
+): Promise<Redis> {
   const merged: StoreOptions = {
     lazyConnect: true,
     maxRetriesPerRequest: null,
@@ -30,7 +36,12 @@ export async function connectStore(redisUrl: string, { log }: Context, options: 
     if (away) log.info("the store is back");
     away = false;
   });
-  await redis.connect().catch(() => new Promise<void>((resolve) => redis.once("ready", resolve)));
+  const ready = redis.connect().catch(() => new Promise<void>((resolve) => redis.once("ready", resolve)));
+  await (signal ? Promise.race([ready, abortOf(signal)]) : ready);
+  if (signal?.aborted) {
+    redis.disconnect();
+    signal.throwIfAborted();
+  }
   return redis;
 }
 

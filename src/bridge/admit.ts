@@ -1,6 +1,7 @@
 /** Admits each detection's groups to the waiting room, then acknowledges. At least once; `admit` is idempotent by task id. */
 import type { Context } from "../context.ts";
 import { type ImageStore, safeName } from "../images/image-store.ts";
+import { abortOf } from "../lifecycle.ts";
 import type { AssessmentTask } from "../messages.ts";
 import type { Arrival, WaitingRoom } from "../queues/waiting-room.ts";
 import { contentHash } from "../queues/waiting-room.ts";
@@ -26,7 +27,10 @@ export interface AdmitCounts {
   captureUntrusted: number;
 }
 
-/** Runs until the subscription ends. Shards side by side, each shard's batches in order. */
+/**
+ * Runs until `signal` aborts: then no new batches are taken, those that are out are ended, and the subscription is closed.
+ * Shards side by side, each shard's batches in order.
+ */
 export async function admitDetections(
   parts: AdmitParts,
   { clock, log }: Context,
@@ -34,6 +38,12 @@ export async function admitDetections(
   counts: AdmitCounts,
 ): Promise<void> {
   const atWork = new Set<Promise<void>>();
+  const closing = (async () => {
+    await abortOf(signal);
+    parts.detections.pause();
+    await Promise.all(atWork);
+    await parts.detections.close();
+  })();
   for await (const batch of parts.detections.batches()) {
     const work = admitBatch(batch, parts, counts)
       .catch(async (error) => {
@@ -46,9 +56,8 @@ export async function admitDetections(
       .finally(() => atWork.delete(work));
     atWork.add(work);
     if (atWork.size >= 16) await Promise.race(atWork);
-    if (signal.aborted) break;
   }
-  await Promise.all(atWork);
+  await closing;
 
   async function admitBatch(
     batch: Batch,

@@ -30,7 +30,9 @@ export interface ResultsOptions {
 export function createResultsService(options: ResultsOptions, context: Context): Service & { detail(): string } {
   const kept: Kept = { results: 0, duplicates: 0, deadLetters: 0 };
   const results = service("results", context, async (acquired, signal) => {
-    const redis = acquired.add(await connectStore(options.redisUrl, context), "connection", (r) => r.disconnect());
+    const redis = acquired.add(await connectStore(options.redisUrl, context, {}, signal), "connection", (r) =>
+      r.disconnect(),
+    );
     await acquired.start(options.images);
     await acquired.start(options.topics);
     const recorder = createResultRecorder(redis, options.retentionMs);

@@ -36,7 +36,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
   const base = service("bridge", context, async (acquired, signal) => {
     const url = storeUrl(settings);
     const connection = async (what: string) =>
-      acquired.add(await connectStore(url, context), what, (r) => r.disconnect());
+      acquired.add(await connectStore(url, context, {}, signal), what, (r) => r.disconnect());
     const redis = await connection("store connection");
     await checkStore(redis);
     const signals = await connection("signals");
@@ -66,7 +66,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
 
     const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
     const run = (what: string, work: Promise<void>) => acquired.add(work, what, (done) => done);
-    run("write back", writeBack(await writeBackParts(redis, acquired), context, signal));
+    run("write back", writeBack(await writeBackParts(redis, acquired, signal), context, signal));
     run("fan out", fanOut({ quota, queues, woken: (until) => signalled(signals, KEYS.wake, until) }, context, signal));
     run(
       "sweep",
@@ -96,15 +96,14 @@ export function createBridge(settings: Settings, context: Context): Service & { 
         counts,
       ),
     );
-    acquired.add(detections, "subscription", (s) => s.close());
   });
   return Object.assign(base, {
     detail: () =>
       `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.deadLetters} dead letters`,
   });
 
-  async function writeBackParts(commands: Redis, acquired: Acquired) {
-    const blocking = acquired.add(await connectStore(storeUrl(settings), context), "outbox reader", (r) =>
+  async function writeBackParts(commands: Redis, acquired: Acquired, signal: AbortSignal) {
+    const blocking = acquired.add(await connectStore(storeUrl(settings), context, {}, signal), "outbox reader", (r) =>
       r.disconnect(),
     );
     return {

@@ -1,4 +1,5 @@
 /** Where a role finds what it shares with the others. */
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Settings } from "../config.ts";
 import { VigilaneError } from "../errors.ts";
@@ -15,5 +16,8 @@ export function storeUrl(settings: Pick<Settings, "redisUrl">): string {
 
 export const imagesFolder = (settings: Pick<Settings, "data">) => join(settings.data, "images");
 
-/** This process among those of its role, stable over restarts: set by the supervisor, else one for this machine. */
-export const instanceName = (role: string) => process.env.VIGILANE_INSTANCE ?? `${role}-1`;
+/**
+ * This process among those of its role, stable over restarts: set by the supervisor, else one a machine. A second process
+ * of the same name takes the first one's place; give it another VIGILANE_INSTANCE.
+ */
+export const instanceName = (role: string) => process.env.VIGILANE_INSTANCE ?? `${role}-${hostname()}`;

@@ -24,8 +24,8 @@ export function createWorker(settings: Settings, context: Context): Service & { 
   let inFlight = () => 0;
   const base = service("worker", context, async (acquired, signal) => {
     const url = storeUrl(settings);
-    const redis = acquired.add(await connectStore(url, context), "store connection", (r) => r.disconnect());
-    const signals = acquired.add(await connectStore(url, context), "signals", (r) => r.disconnect());
+    const redis = acquired.add(await connectStore(url, context, {}, signal), "store connection", (r) => r.disconnect());
+    const signals = acquired.add(await connectStore(url, context, {}, signal), "signals", (r) => r.disconnect());
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
     const clients = acquired.add(visionClients(groups, settings, context), "vision clients", closeClients);
     const quota = createQuota(redis, context.clock.monotonicMs);

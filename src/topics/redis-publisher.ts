@@ -70,7 +70,12 @@ export class RedisPublisher {
       for (const each of together) each.resolve();
     } catch (cause) {
       const what = cause instanceof Error ? cause.message : String(cause);
-      const error = new VigilaneError("STORE_AWAY", `the store did not take the messages: ${what}`, { cause });
+      const full = what.startsWith("OOM ");
+      const error = new VigilaneError(
+        full ? "STORE_FULL" : "STORE_AWAY",
+        `the store did not take the messages: ${what}`,
+        { cause },
+      );
       for (const each of together) each.reject(error);
     }
   }
