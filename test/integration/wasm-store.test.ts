@@ -34,6 +34,23 @@ test("a lone command is answered in far less than the 100 ms of an uncured valke
   expect(took[10]).toBeLessThan(15); // 0.3 ms on a quiet machine; an uncured one has a median above 50
 });
 
+test("a reader that waits gets what is appended in far less than the 40 ms of a delayed acknowledgement", async () => {
+  const { place, redis } = await startStore();
+  const reader = await connectStore(place.url, context);
+  onTestFinished(() => reader.disconnect());
+  const took: number[] = [];
+  for (let i = 0; i < 20; i += 1) {
+    const waiting = reader.xread("BLOCK", 5_000, "STREAMS", "log", "$");
+    await systemClock.sleep(23);
+    const before = performance.now();
+    await redis.xadd("log", "*", "n", i);
+    await waiting;
+    took.push(performance.now() - before);
+  }
+  took.sort((a, b) => a - b);
+  expect(took[10]).toBeLessThan(20); // 0.7 ms on a quiet machine, 43 ms without the cure
+});
+
 test("it is a fit store that says it is in memory, keeps its clock, and lets nobody in without the password", async () => {
   const { place, redis } = await startStore();
   expect(await checkStore(redis)).toMatchObject({ inMemory: true, fsync: "none" });
