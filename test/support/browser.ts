@@ -3,6 +3,7 @@ import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import axe from "axe-core";
 import { type Browser, type BrowserContext, chromium, type Locator, type Page } from "playwright-core";
+import sharp from "sharp";
 
 export const SIZES = { wide: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } } as const;
 export type Size = keyof typeof SIZES;
@@ -80,5 +81,10 @@ export async function screenshot(page: Page, name: string, size: Size): Promise<
   const folder = resolve(import.meta.dirname, "../../docs/screenshots");
   mkdirSync(folder, { recursive: true });
   const { width, height } = SIZES[size];
-  await page.screenshot({ path: join(folder, `${name}-${width}x${height}.png`) });
+  // Held at one moment, a pulse is seen.
+  await page.evaluate("for (const each of document.getAnimations()) { each.pause(); each.currentTime = 500; }");
+  const png = await page.screenshot();
+  await sharp(png)
+    .png({ palette: true, effort: 10 })
+    .toFile(join(folder, `${name}-${width}x${height}.png`));
 }

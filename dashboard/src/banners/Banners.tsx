@@ -42,9 +42,8 @@ function LinkLost() {
   const nowMs = useLocalNow();
   return (
     <Banner kind="bad" icon={<WifiOff size={18} aria-hidden />} title="The connection is lost.">
-      What you see is not live any more{" "}
-      <span aria-live="off">{nowMs - sinceMs > 1_500 ? `(for ${age(nowMs - sinceMs)})` : ""}</span>; the page connects
-      again by itself.
+      What you see has not been live
+      <span aria-live="off"> for {age(Math.max(2_000, nowMs - sinceMs))}</span>. The page connects again by itself.
     </Banner>
   );
 }

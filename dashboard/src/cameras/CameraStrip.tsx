@@ -1,4 +1,5 @@
 import { Cctv } from "lucide-react";
+import { isLive } from "../live/state.ts";
 import { usePage } from "../live/store.ts";
 import { EmptyNote } from "../panel/EmptyNote.tsx";
 import { Panel } from "../panel/Panel.tsx";
@@ -9,9 +10,10 @@ import { CameraTile } from "./CameraTile.tsx";
 export function CameraStrip() {
   const cameras = usePage((page) => page.cameras);
   const loaded = usePage((page) => page.loaded);
+  const live = usePage(isLive);
   const ids = Object.keys(cameras).sort((a, b) => a.localeCompare(b));
   const offline = Object.values(cameras).filter((camera) => camera.status && camera.status.state !== "online").length;
-  const note = ids.length === 0 ? null : `${ids.length - offline} of ${ids.length} online`;
+  const note = ids.length === 0 ? null : live ? `${ids.length - offline} of ${ids.length} online` : "not live";
   return (
     <Panel title="Cameras" note={note}>
       {loaded && ids.length === 0 ? (

@@ -31,7 +31,7 @@ export function CameraTile({ cameraId }: { cameraId: string }) {
         <b className={styles.name} title={name}>
           {name}
         </b>
-        {camera.status?.state === "online" ? <CameraState status={camera.status} nowMs={nowMs} /> : null}
+        {live && camera.status?.state === "online" ? <CameraState status={camera.status} nowMs={nowMs} /> : null}
         <button
           type="button"
           className={styles.filter}
@@ -50,8 +50,10 @@ export function CameraTile({ cameraId }: { cameraId: string }) {
           {look.simulated ? <SimulatedMark /> : null}
         </div>
       )}
-      {camera.status && camera.status.state !== "online" ? <CameraState status={camera.status} nowMs={nowMs} /> : null}
-      {camera.status ? <Stretched status={camera.status} /> : null}
+      {live && camera.status && camera.status.state !== "online" ? (
+        <CameraState status={camera.status} nowMs={nowMs} />
+      ) : null}
+      {live && camera.status ? <Stretched status={camera.status} /> : null}
     </li>
   );
 }

@@ -11,8 +11,10 @@ const ROLE_FRESH_MS = 5_000;
 /** How the system itself is: a button with the sum, and each role's state behind it. */
 export function HealthMenu() {
   const health = usePage((page) => page.health);
+  const link = usePage((page) => page.link);
   const nowMs = useNow();
-  if (!health) return null;
+  // Without the gateway nothing is known of the roles.
+  if (!health || link !== "live") return null;
   const fresh = health.roles.filter((role) => role.ready && nowMs - role.atMs < ROLE_FRESH_MS).length;
   const well = health.ok && fresh === health.roles.length;
   return (
