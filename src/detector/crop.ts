@@ -1,7 +1,8 @@
 /** Crops and previews as JPEG, by sharp: from the native frame, and from the scaled one. */
 import sharp from "sharp";
 import type { Bbox } from "../messages.ts";
-import { type Picture, type Region, regionToRgb, scaledRegion } from "./picture.ts";
+import { type Picture, type Region, scaledRegion } from "./picture.ts";
+import { regionToRgb } from "./pixels.ts";
 
 // Inference has the cores; a second thread for one small picture only takes turns with it.
 sharp.concurrency(1);
@@ -36,6 +37,6 @@ export function previewOf(picture: Picture): Promise<Buffer> {
 function encode(picture: Picture, region: Region, quality: number): Promise<Buffer> {
   const { width, height } = region;
   return sharp(regionToRgb(picture, region), { raw: { width, height, channels: 3 } })
-    .jpeg({ quality })
+    .jpeg({ quality, optimiseCoding: false }) // half the time, for 2% more bytes
     .toBuffer();
 }

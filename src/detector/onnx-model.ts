@@ -7,7 +7,8 @@ import { VigilaneError } from "../errors.ts";
 import type { ModelFile } from "../model-file.ts";
 import { type InputSize, type Letterbox, toFrame } from "./letterbox.ts";
 import { RAW_BOX_LENGTH, type RawBoxes, readBoxes, suppress } from "./output-layouts.ts";
-import { blankTensor, type Picture, writeTensor } from "./picture.ts";
+import type { Picture } from "./picture.ts";
+import { blankTensor, writeTensor } from "./pixels.ts";
 
 /** Above this, two boxes of one class are the same road user. As the YOLO family's own default. */
 const MAX_IOU = 0.7;

@@ -1,13 +1,7 @@
 import { expect, test } from "vitest";
 import { letterbox, toFrame } from "../../src/detector/letterbox.ts";
-import {
-  blankTensor,
-  factors,
-  pictureBytes,
-  pictureLayout,
-  regionToRgb,
-  writeTensor,
-} from "../../src/detector/picture.ts";
+import { pictureBytes, pictureLayout } from "../../src/detector/picture.ts";
+import { blankTensor, factors, regionToRgb, writeTensor } from "../../src/detector/pixels.ts";
 
 const open = { kind: "open", longSidePx: 640 } as const;
 
