@@ -6,7 +6,7 @@ import { loadSettings, type Settings } from "../config.ts";
 import { type Context, systemClock } from "../context.ts";
 import { type ErrorCode, explain, type VigilaneError } from "../errors.ts";
 import { readToken, refuseOpenHost } from "../gateway/auth.ts";
-import { DEFAULT_CALLS_PER_DAY, keysFile, loadKeyGroups } from "../queues/key-groups.ts";
+import { DEFAULT_CALLS_PER_DAY, type KeyGroup, keysFile, loadKeyGroups } from "../queues/key-groups.ts";
 import { connectStore } from "../store.ts";
 import { type Audit, createAudit } from "../supervisor/audit.ts";
 import { offeredByCameras, quotaWarning } from "../supervisor/capacity.ts";
@@ -30,19 +30,19 @@ export async function up(argv: readonly string[]): Promise<number> {
   const terminal = processTerminal(settings);
   const context: Context = { clock: systemClock, log: terminal.log };
   refuseOpenHost(settings);
-  const groups = loadKeyGroups(settings); // reports its faults before anything is started
+  const { groups, needsProvider } = readKeyGroups(settings); // reports its faults before anything is started
   const file = camerasFile(settings);
   if (file !== undefined) settings.cameras = file; // the roles read the same one
   const cameras = file === undefined ? undefined : readCameras(file);
-  const simulated = keysFile(settings) === undefined;
-  const roles = rolesFor(settings, simulated);
+  const roles = rolesFor(settings, needsProvider);
   const lock = await lockData(settings.data, context);
   try {
     if (settings.kafkaBrokers.length > 0)
       terminal.log.warn("KAFKA_BROKERS is set, but Kafka is not supported yet: the topics are in the store");
-    if (simulated)
+    if (keysFile(settings) === undefined) {
       terminal.say("No key is configured: a simulated provider judges, and every verdict is marked as simulated.");
-    else if (settings.callsPerDay === undefined) {
+    }
+    if (settings.callsPerDay === undefined && groups.some((group) => !group.simulated)) {
       terminal.say(
         `Real keys: at most ${DEFAULT_CALLS_PER_DAY} calls a day until you set VIGILANE_CALLS_PER_DAY (0: no cap).`,
       );
@@ -57,6 +57,15 @@ export async function up(argv: readonly string[]): Promise<number> {
   } finally {
     await lock.release();
   }
+}
+
+/** Stands for the simulated provider's address until it has one. */
+const NO_PROVIDER_YET = "http://provider.invalid";
+
+/** `needsProvider`: some group is simulated, and nobody has said where its provider is. */
+function readKeyGroups(settings: Settings): { groups: KeyGroup[]; needsProvider: boolean } {
+  const groups = loadKeyGroups({ ...settings, simulatorUrl: settings.simulatorUrl ?? NO_PROVIDER_YET });
+  return { groups, needsProvider: groups.some((group) => group.baseUrl.startsWith(NO_PROVIDER_YET)) };
 }
 
 type Cameras = ReturnType<typeof readCameras>;

@@ -12,10 +12,11 @@ export interface Offered {
 export function quotaWarning(groups: readonly KeyGroup[], offered: Offered): string | undefined {
   const quota = sustainedCallsPerSecond(groups);
   if (offered.groupsPerSecond <= quota) return undefined;
-  const share = Math.floor((100 * quota) / offered.groupsPerSecond);
+  const percent = Math.floor((100 * quota) / offered.groupsPerSecond);
+  const share = percent < 1 ? "Less than 1 %" : `About ${percent} %`;
   return (
     `The quota cannot carry this: ${rate(offered.groupsPerSecond)} groups a second are offered (${offered.from}), and ` +
-    `${groups.length} key group${groups.length === 1 ? "" : "s"} allow ${rate(quota)} calls a second. About ${share} % will be ` +
+    `${groups.length} key group${groups.length === 1 ? "" : "s"} allow ${rate(quota)} calls a second. ${share} will be ` +
     "judged, the most urgent first; the others expire and lower the coverage. More quota, fewer cameras, or longer intervals."
   );
 }

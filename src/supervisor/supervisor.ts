@@ -71,11 +71,11 @@ export interface Supervisor extends Service {
   killAll(): void;
 }
 
-/** The roles that these settings need on this machine. `simulated`: no key is configured. */
-export function rolesFor(settings: Settings, simulated: boolean): Role[] {
+/** The roles that these settings need on this machine. `needsProvider`: key groups are simulated, and nobody else does it. */
+export function rolesFor(settings: Settings, needsProvider: boolean): Role[] {
   const all = START_ORDER.filter((role) => {
     if (role === "store") return settings.redisUrl === undefined;
-    if (role === "provider") return simulated && settings.simulatorUrl === undefined;
+    if (role === "provider") return needsProvider;
     return true;
   });
   const wanted = settings.roles;
