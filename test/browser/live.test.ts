@@ -152,6 +152,7 @@ test("a store that goes away and comes back is said, as are other problems", asy
   const { page, gateway } = await open(SCENES.busy());
   gateway.emitHealth(health({ ok: false, store: "away", problems: ["the store is away"] }));
   await page.getByText("The store is away.").waitFor();
+  await page.getByText("Not live", { exact: true }).waitFor();
   await marker(page, "North Gate No live data").waitFor();
   gateway.emitHealth(health({ ok: false, problems: ["detector does not answer"] }));
   await page.getByRole("alert").getByText("detector does not answer").waitFor();

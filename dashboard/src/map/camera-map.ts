@@ -71,13 +71,10 @@ export function createCameraMap(
     const places = [...markers.values()].map(({ marker }) => marker.getLatLng());
     if (places.length === 0) return;
     fitting = true;
-    // Room for the labels below the markers, and for the controls.
-    map.fitBounds(L.latLngBounds(places), {
-      paddingTopLeft: [100, 64],
-      paddingBottomRight: [100, 64],
-      maxZoom: 16,
-      animate: false,
-    });
+    const { x: width, y: height } = map.getSize();
+    // Room for the labels beside the markers, and for the controls.
+    const padding: [number, number] = [Math.min(100, width * 0.17), Math.min(64, height * 0.2)];
+    map.fitBounds(L.latLngBounds(places), { padding, maxZoom: 16, animate: false });
     fitting = false;
     movedByReader = false;
   }
