@@ -85,7 +85,8 @@ local function windows_of(group)
   return list, num(f[3]), num(f[4]), k('window:' .. (f[2] or group) .. ':concurrent')
 end
 
--- 0 when a call at time t fits into every window (the lease `own` not counted), else the time at which it may, and why.
+-- The earliest time from t on at which a call fits into every window (the lease `own` not counted): 0 when it is t itself,
+-- else that time, and the window that made it wait. Stamps may lie ahead of t: leases are granted a little early.
 local function free_at(group, t, own)
   local list, guard, most, slots = windows_of(group)
   local at, why = 0, ''
@@ -93,9 +94,12 @@ local function free_at(group, t, own)
     local from = t - w.ms - guard
     redis.call('ZREMRANGEBYSCORE', w.key, '-inf', ms(from))
     local n = redis.call('ZCARD', w.key)
-    if own and redis.call('ZSCORE', w.key, own) then n = n - 1 end
+    local mine = own and redis.call('ZRANK', w.key, own)
+    if mine then n = n - 1 end
     if n >= w.limit then
-      local nth = redis.call('ZRANGE', w.key, n - w.limit, n - w.limit, 'WITHSCORES')
+      local i = n - w.limit
+      if mine and mine <= i then i = i + 1 end
+      local nth = redis.call('ZRANGE', w.key, i, i, 'WITHSCORES')
       local frees = num(nth[2]) + w.ms + guard
       if frees > at then at, why = frees, w.name end
     end

@@ -1,6 +1,7 @@
 /** Leases in Redis: every step is one Lua call (the scripts of this folder; prelude.lua has the keys). */
 import type { Redis } from "ioredis";
 import { z } from "zod";
+import type { Clock } from "../context.ts";
 import type { KeyGroupEvent } from "../events.ts";
 import { StoreScript } from "../store.ts";
 import { registration } from "./key-groups.ts";
@@ -18,19 +19,12 @@ const settleScript = script("./settle.lua");
 
 /** An unspent lease lapses after so long: more than any queue and event loop needs, less than a person notices. */
 const LEASE_MS = 1_000;
+/** A lease is granted so long before its place in the windows: about what the way to the worker takes. */
+const AHEAD_MS = 30;
+/** Waits for that place, each under 100 ms; more means that something else takes the places. */
+const MOST_WAITS = 4;
 
-export function createQuota(redis: Redis, monotonicMs: () => number): Quota {
-  const spendOnce = async (
-    lease: { taskId: string; epoch: number },
-    worker: string,
-    callTimeoutMs: number,
-    again: boolean,
-    stalled: boolean,
-  ) => {
-    const args = [lease.taskId, lease.epoch, worker, callTimeoutMs, again ? 1 : 0, stalled ? 1 : 0];
-    return z.array(z.string()).parse(await spendScript.run(redis, [PREFIX], args));
-  };
-
+export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sleep">): Quota {
   return {
     async register(groups, lives) {
       await registerScript.run(
@@ -53,7 +47,7 @@ export function createQuota(redis: Redis, monotonicMs: () => number): Quota {
     async take(most) {
       const [wait, ...rest] = z
         .array(z.union([z.string(), z.array(z.string())]))
-        .parse(await takeScript.run(redis, [PREFIX], [most, LEASE_MS]));
+        .parse(await takeScript.run(redis, [PREFIX], [most, LEASE_MS, AHEAD_MS]));
       const waitMs = Number(wait);
       return { taken: rest.filter((one) => Array.isArray(one)).map(readTaken), waitMs: waitMs < 0 ? null : waitMs };
     },
@@ -66,20 +60,24 @@ export function createQuota(redis: Redis, monotonicMs: () => number): Quota {
       );
     },
 
-    async spend(lease, worker, callTimeoutMs, stalled) {
-      for (let round = 0; ; round++) {
-        const askedMs = monotonicMs();
-        const [kind, a = "", b = "", guard = "0", keyId = "", unreadable = "", bound = "0"] = await spendOnce(
-          lease,
-          worker,
-          callTimeoutMs,
-          round > 0,
-          stalled,
-        );
+    async spend({ taskId, epoch }, worker, callTimeoutMs, stalled) {
+      let granted = 0;
+      let waits = 0;
+      for (;;) {
+        const askedMs = clock.monotonicMs();
+        const flags = [granted > 0, stalled, waits < MOST_WAITS].map(Number);
+        const reply = await spendScript.run(redis, [PREFIX], [taskId, epoch, worker, callTimeoutMs, ...flags]);
+        const [kind, a = "", b = "", guard = "0", keyId = "", unreadable = "", bound = "0"] = Texts.parse(reply);
         if (kind === "back") return { kind, why: a, became: b };
+        if (kind === "wait") {
+          waits += 1;
+          await clock.sleep(Number(a));
+          continue;
+        }
         if (kind !== "granted") return { kind: "stale", why: a };
-        const late = monotonicMs() - askedMs > Math.max(Number(guard), 5);
-        if (late && round < 2) continue;
+        granted += 1;
+        // The stamp may be older than the guard allows by the time that we know of it: stamped anew, twice at most.
+        if (granted < 3 && clock.monotonicMs() - askedMs > Math.max(Number(guard), 5)) continue;
         return {
           kind,
           timeoutMs: Number(a),
@@ -117,7 +115,7 @@ export function createQuota(redis: Redis, monotonicMs: () => number): Quota {
         learned,
         ending.kind === "back" ? ending.avoidMs : 0,
       ];
-      const [kind = "stale", word = ""] = z.array(z.string()).parse(await settleScript.run(redis, [PREFIX], args));
+      const [kind = "stale", word = ""] = Texts.parse(await settleScript.run(redis, [PREFIX], args));
       return { kind: z.enum(["done", "back", "stale"]).parse(kind), word };
     },
 
@@ -163,6 +161,7 @@ function readTaken(one: string[]): Taken {
   };
 }
 
+const Texts = z.array(z.string());
 const Unreadable = z.object({ text: z.string(), why: z.string() });
 
 const GroupRecord = z.object({

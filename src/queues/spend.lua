@@ -1,8 +1,9 @@
 -- The point of no return: spends a lease at the start of its call. Checks record, lease, key group and all windows again
 -- and moves the stamp to now only if it fits; else the task goes back.
 -- ARGV: id, epoch, worker, callTimeoutMs, again ("1": the round trip of the spend before was too long; nothing was called
---   yet), stalled ("1": BullMQ found this job without a living worker)
--- Replies { granted, timeoutMs, attempts, guardMs, key, unreadable } | { back, why, became } | { stale, why }
+--   yet), stalled ("1": BullMQ found this job without a living worker), patient ("1": may be
+--   told to wait)
+-- Replies { wait, ms } (granted ahead of its place in the windows: ask again then) | { granted, timeoutMs, attempts, guardMs, key, unreadable } | { back, why, became } | { stale, why }
 local id, epoch, worker, timeout, again, stalled = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
 local t = now()
 local r = read(id)
@@ -31,7 +32,8 @@ elseif num(f[2]) > t then why = 'the key group is cooling'
 elseif num(f[3]) > t then why = 'the key is disabled'
 else
   local at, window = free_at(r.kg, t, lease)
-  if at > t then why = 'no room in ' .. window end
+  if at > t + 100 or (at > t and ARGV[7] ~= '1') then why = 'no room in ' .. window
+  elseif at > t then return { 'wait', ms(at - t) } end
 end
 local dl = num(r.dl)
 if dl > 0 and dl <= t then why = 'the deadline passed' end

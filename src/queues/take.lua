@@ -1,8 +1,10 @@
 -- Takes the best waiting tasks, each together with a lease of a free key group, in one step.
--- ARGV[1] most to take; ARGV[2] ms after which an unspent lease lapses
+-- ARGV[1] most to take; ARGV[2] ms after which an unspent lease lapses; ARGV[3] ms that a lease may be granted ahead of its
+-- place in the windows: the way to the worker takes so long anyway, and the worker waits for the rest
 -- Replies { waitMs | -1 (nothing waits), taken… } each taken: { id, epoch, group, key, attempts, remainingMs (0: never ends), camera, json }
 local t = now()
 local lapse = tonumber(ARGV[2])
+local ahead = tonumber(ARGV[3])
 local taken = {}
 
 -- Keys of the group that a living worker holds and that are not disabled; the one with the fewest calls.
@@ -52,8 +54,8 @@ local function take_one()
       redis.call('ZADD', k'free', ms(closed), group)
     else
       local at, why = free_at(group, t)
-      if at > t then
-        redis.call('ZADD', k'free', ms(at), group)
+      if at > t + ahead then
+        redis.call('ZADD', k'free', ms(at - ahead), group)
         redis.call('HSET', k('group:' .. group), 'waitsFor', why)
       else
         local median = num(redis.call('HGET', k('group:' .. group), 'median'))
@@ -63,8 +65,9 @@ local function take_one()
           leave_room(id, band, camera)
           local epoch = num(r.e) + 1
           local lease = id .. '#' .. epoch
-          stamp(group, lease, t, t + lapse)
-          redis.call('ZADD', k'leases', ms(t + lapse), lease)
+          local slot = math.max(t, at)
+          stamp(group, lease, slot, slot + lapse)
+          redis.call('ZADD', k'leases', ms(slot + lapse), lease)
           redis.call('HSET', k('task:' .. id), 's', 'taken', 'e', epoch, 'kg', group, 'key', key, 'tk', ms(t))
           local turn = redis.call('INCR', k'turn')
           redis.call('HSET', k'turns', camera, turn)

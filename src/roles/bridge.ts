@@ -55,7 +55,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     );
     for (const topic of [TOPICS.detections, TOPICS.results]) await topics.ensureTopic(topic);
 
-    const quota = createQuota(redis, context.clock.monotonicMs);
+    const quota = createQuota(redis, context.clock);
     const room = createWaitingRoom(redis, { maxWaiting: settings.maxWaiting });
     const queues = acquired.add(createAssessmentQueues(redis), "queues", (q) => q.close());
     await quota.register(groups, {

@@ -28,7 +28,7 @@ export function createWorker(settings: Settings, context: Context): Service & { 
     const signals = acquired.add(await connectStore(url, context, {}, signal), "signals", (r) => r.disconnect());
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
     const clients = acquired.add(visionClients(groups, settings, context), "vision clients", closeClients);
-    const quota = createQuota(redis, context.clock.monotonicMs);
+    const quota = createQuota(redis, context.clock);
     const queues = acquired.add(createAssessmentQueues(redis), "queues", (q) => q.close());
     const parts = {
       quota,

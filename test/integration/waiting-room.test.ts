@@ -27,7 +27,7 @@ afterAll(async () => {
 beforeEach(async () => {
   await redis.flushall();
   room = createWaitingRoom(redis, { maxWaiting: 1_000 });
-  quota = createQuota(redis, systemClock.monotonicMs);
+  quota = createQuota(redis, systemClock);
 });
 
 async function groups(...all: KeyGroup[]) {
@@ -230,6 +230,22 @@ describe("leases", () => {
     expect(await quota.settle(one, assessed, null)).toEqual({ kind: "done", word: "assessed" });
     expect(await quota.settle(one, assessed, null)).toMatchObject({ kind: "stale" });
     expect(await outbox()).toMatchObject([{ outcome: "assessed", revision: "1", attempts: "1" }]);
+  });
+
+  test("one granted ahead of its place waits for it, and the window holds at the stamps", async () => {
+    await groups(many(2, 500));
+    await room.admit(Array.from({ length: 6 }, () => anArrival()));
+    const stamps: number[] = [];
+    while (stamps.length < 6) {
+      const { taken, waitMs } = await quota.take(6);
+      for (const one of taken) {
+        expect(await quota.spend(one, "w:1", 5_000, false)).toMatchObject({ kind: "granted" });
+        stamps.push(Number(await redis.hget(`{vl}:task:${one.taskId}`, "st")));
+      }
+      await systemClock.sleep(Math.max(waitMs ?? 0, 1));
+    }
+    for (let i = 2; i < stamps.length; i++) expect((stamps[i] ?? 0) - (stamps[i - 2] ?? 0)).toBeGreaterThanOrEqual(500);
+    expect((stamps[5] ?? 0) - (stamps[0] ?? 0)).toBeLessThan(1_500);
   });
 
   test("one that lapses unspent gives all its places back and the task returns", async () => {
