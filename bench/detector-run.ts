@@ -36,7 +36,7 @@ export async function runDetector(
   const { intervalMs, threads, warmSeconds, seconds } = options;
   const store = await startRedis({ appendonly: false });
   const redis = await connectStore(store.url, context);
-  let detections: Detection[] = [];
+  let published: Buffer[] = [];
   const detector = createCameraDetector(
     {
       instance: "bench",
@@ -46,7 +46,7 @@ export async function runDetector(
       sources: createFfmpegSources(await ensureFfmpeg({ cache }, context), context),
       topics: {
         publish(_topic, messages) {
-          detections.push(...messages.map(({ value }) => Detection.parse(JSON.parse(value.toString()))));
+          published.push(...messages.map(({ value }) => value));
           return Promise.resolve();
         },
       },
@@ -60,12 +60,13 @@ export async function runDetector(
   const statuses = async () =>
     Object.values(await redis.hgetall(KEYS.cameras)).map((json) => CameraStatus.parse(JSON.parse(json)));
   const dropped = async () => (await statuses()).reduce((sum, { frames }) => sum + frames.dropped, 0);
-  detections = [];
+  published = [];
   const before = { own: ownCpuMs(), ffmpeg: ffmpegCpuMs(), dropped: await dropped(), atMs: performance.now() };
   await context.clock.sleep(seconds * 1000);
-  const measured = detections;
+  const values = published;
   const after = { own: ownCpuMs(), ffmpeg: ffmpegCpuMs(), dropped: await dropped(), atMs: performance.now() };
   const last = await statuses();
+  const measured = values.map((value) => Detection.parse(JSON.parse(value.toString())));
   const rssMb = process.memoryUsage.rss() / 1024 ** 2;
   await detector.stop();
   redis.disconnect();
