@@ -136,7 +136,7 @@ async function judge(
   const reading = parseVerdict(answer.text, task);
   if (reading.kind === "unreadable") {
     job.log(`the answer could not be read: ${reading.why}`);
-    if (spent.unreadable || spent.attempts >= parts.maxAttempts) {
+    if (spent.unreadable) {
       const error = new VigilaneError("VERDICT_UNREADABLE", `the model's answer could not be read: ${reading.why}`);
       return await fail(lease, error, learned, job, parts, meta);
     }
