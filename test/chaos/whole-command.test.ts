@@ -1,5 +1,5 @@
 /** The command as its users run it: real processes, the real roles, the report that it writes. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -134,6 +134,28 @@ test("up, load, started twice, stopped: everything is judged once, and nothing i
   expect(existsSync(join(data, "run.json"))).toBe(false);
   expect(pids.filter(alive)).toEqual([]);
 });
+
+test("kill -9 of the whole's supervisor takes every role, ffmpeg and redis-server with it, and the next start finds all in order", async () => {
+  const data = folder();
+  const up = vigilane(["up", "--data", data, "--port", "0"]);
+  await up.said(/^vigilane is ready: /);
+  await up.said(/state=online/);
+  const run = RunFile.parse(JSON.parse(readFileSync(join(data, "run.json"), "utf8")));
+  const roles = await pidsOf(run.redisUrl);
+  const everything = [...roles, ...childrenOf(roles)];
+  expect(everything.length).toBeGreaterThanOrEqual(8 + 4); // seven roles, the supervisor, an ffmpeg a camera
+  up.child.kill("SIGKILL");
+  while (everything.some(alive)) await wait(50);
+  const again = vigilane(["up", "--data", data, "--port", "0", "--for", "5"]);
+  expect(await again.ended, again.lines.join("\n")).toBe(0);
+});
+
+/** Direct children, without repeats, of any of these processes. */
+function childrenOf(parents: readonly number[]): number[] {
+  const { stdout } = spawnSync("ps", ["-eo", "pid=,ppid="], { encoding: "utf8" });
+  const rows = stdout.split("\n").map((line) => line.trim().split(/\s+/).map(Number));
+  return rows.flatMap(([pid = 0, parent = 0]) => (parents.includes(parent) && !parents.includes(pid) ? [pid] : []));
+}
 
 test("with a PATH that holds nothing the whole runs all the same, in memory, and says so", {
   timeout: 240_000,
