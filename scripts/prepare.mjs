@@ -113,8 +113,13 @@ function run(program, args, env = {}) {
   process.exit(status || 1);
 }
 
-const tryRun = (program, args, env) => spawnHere(program, args, env, ["ignore", "ignore", "inherit"]).status === 0;
-const runs = (program, args) => spawnHere(program, args, {}, "ignore").status === 0;
+function tryRun(program, args, env) {
+  return spawnHere(program, args, env, ["ignore", "ignore", "inherit"]).status === 0;
+}
+
+function runs(program, args) {
+  return spawnHere(program, args, {}, "ignore").status === 0;
+}
 
 function spawnHere(program, args, env, stdio) {
   return spawnSync(program, args, {

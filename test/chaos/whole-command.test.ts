@@ -231,6 +231,10 @@ test("a copy without packages, on the Node that is on the PATH: prepare installs
   expect(await second.ended).toBe(0);
   expect(second.lines.filter((line) => line.startsWith("prepare:"))).toEqual([]);
 
+  // What tests need besides: installed where that is possible, said where it is not, and never a failure.
+  const forTests = npm("run", "pretest");
+  expect(await forTests.ended, forTests.lines.join("\n")).toBe(0);
+
   await wait(20); // a file system's clock may be coarse
   utimesSync(join(clone, "package-lock.json"), new Date(), new Date());
   const third = npm("run", "vigilane", "--", "--version");
