@@ -22,8 +22,14 @@ export function HealthMenu() {
       <button type="button" className={styles.button} popoverTarget="health" data-well={well}>
         {well ? <Activity size={16} aria-hidden /> : <TriangleAlert size={16} aria-hidden />}
         <span>
-          {health.store === "away" ? "Store away" : `${fresh}/${health.roles.length}`}
-          {health.store === "away" ? null : <span className={styles.wide}> roles ready</span>}
+          {health.store === "away" ? (
+            <span className={styles.wide}>Store away</span>
+          ) : (
+            <>
+              {fresh}/{health.roles.length}
+              <span className={styles.wide}> roles ready</span>
+            </>
+          )}
           <span className="visually-hidden">{well ? ", all well" : ", something is wrong"}</span>
         </span>
       </button>
