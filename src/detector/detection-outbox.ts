@@ -12,7 +12,8 @@ import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
 /** A detection without its images' references, and the images. */
 export interface Parcel {
   detection: Detection & { cameraId: string };
-  crops: { groupIndex: number; jpeg: Buffer }[];
+  /** imageHash: where verdicts are to be re-used. */
+  crops: { groupIndex: number; jpeg: Buffer; imageHash?: string }[];
 }
 
 /** Detections of one camera that wait at most. */
@@ -69,9 +70,10 @@ export class DetectionOutbox {
 
   async #message({ detection, crops }: Parcel) {
     const groupImages = await Promise.all(
-      crops.map(async ({ groupIndex, jpeg }) => {
+      crops.map(async ({ groupIndex, jpeg, imageHash }) => {
         const name = `${detection.messageId}_group${groupIndex}`;
-        return { groupIndex, imageUrl: await this.#images.put(detection.cameraId, name, jpeg) };
+        const imageUrl = await this.#images.put(detection.cameraId, name, jpeg);
+        return { groupIndex, imageUrl, ...(imageHash && { imageHash }) };
       }),
     );
     const complete: Detection = { ...detection, groupImages };

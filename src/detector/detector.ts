@@ -20,6 +20,7 @@ import { cropGroup, previewOf } from "./crop.ts";
 import { DetectionOutbox } from "./detection-outbox.ts";
 import { featuresOf } from "./features.ts";
 import type { Frame, FrameSourceFactory } from "./frame-source.ts";
+import { imageHash } from "./image-hash.ts";
 import type { Box, InferencePool } from "./inference-pool.ts";
 import type { Picture } from "./picture.ts";
 import { PreviewPublisher } from "./preview-publisher.ts";
@@ -31,6 +32,8 @@ export interface DetectorParts {
   instance: string;
   cameras: readonly Camera[];
   defaultIntervalMs: number;
+  /** Crops get a hash of how they look, by which verdicts are re-used. Default false. */
+  hashCrops?: boolean;
   /** Started here. */
   pool: InferencePool;
   sources: FrameSourceFactory;
@@ -135,7 +138,8 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
             log.warn({ err: error, cameraId: detection.cameraId, groupIndex }, "a crop could not be made");
             return null;
           });
-          return jpeg ? [{ groupIndex, jpeg }] : [];
+          if (!jpeg) return [];
+          return [{ groupIndex, jpeg, ...(parts.hashCrops && { imageHash: await imageHash(jpeg) }) }];
         }),
       );
       outbox.offer({ detection, crops: crops.flat() });

@@ -10,6 +10,7 @@ import type { FromThread, ToThread } from "./inference-thread.ts";
 import type { InputSize } from "./letterbox.ts";
 import { RAW_BOX_LENGTH } from "./output-layouts.ts";
 import type { Picture } from "./picture.ts";
+import { BufferNames } from "./shared-buffers.ts";
 
 /** A box of one frame, in its pixels, before tracking. */
 export interface Box {
@@ -28,6 +29,7 @@ export interface InferencePool extends Service {
 
 interface Thread {
   worker: Worker;
+  buffers: BufferNames;
   /** Answers the look that is under way. */
   settle: ((message: FromThread | Error) => void) | undefined;
 }
@@ -67,7 +69,13 @@ export function createInferencePool(
       if (!thread) throw new Error("more looks at once than inference threads");
       const wanted = classes.map((name) => model.classes.indexOf(name)).filter((index) => index >= 0);
       try {
-        const answer = await ask(thread, { kind: "look", picture, wanted, minScore });
+        const answer = await ask(thread, {
+          kind: "look",
+          layout: picture.layout,
+          buffer: thread.buffers.name(picture.data),
+          wanted,
+          minScore,
+        });
         return boxesOf(answer, model.classes);
       } finally {
         idle.push(thread);
@@ -81,7 +89,7 @@ const THREAD_FILE = new URL(`./inference-thread.${import.meta.url.endsWith(".ts"
 
 function startThread(model: ModelFile): { thread: Thread; ready: Promise<InputSize> } {
   const worker = new Worker(THREAD_FILE, { workerData: model, name: "inference" });
-  const thread: Thread = { worker, settle: undefined };
+  const thread: Thread = { worker, buffers: new BufferNames(), settle: undefined };
   const answer = (message: FromThread | Error) => {
     const settle = thread.settle;
     thread.settle = undefined;

@@ -3,10 +3,11 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { ModelFile } from "../model-file.ts";
 import { openModel } from "./onnx-model.ts";
 import type { RawBoxes } from "./output-layouts.ts";
-import type { Picture } from "./picture.ts";
+import type { PictureLayout } from "./picture.ts";
+import { type NamedBuffer, NamedBuffers } from "./shared-buffers.ts";
 
 export type ToThread =
-  | { kind: "look"; picture: Picture; wanted: readonly number[]; minScore: number }
+  | { kind: "look"; layout: PictureLayout; buffer: NamedBuffer; wanted: readonly number[]; minScore: number }
   | { kind: "stop" };
 export type FromThread =
   | { kind: "ready"; inputSize: import("./letterbox.ts").InputSize }
@@ -18,6 +19,7 @@ if (!port) throw new Error("inference-thread.ts is started as a worker thread");
 
 const say = (message: FromThread) => port.postMessage(message);
 const model = await openModel(workerData as ModelFile);
+const buffers = new NamedBuffers();
 let looking = Promise.resolve();
 
 port.on("message", (message: ToThread) => {
@@ -33,7 +35,8 @@ async function obey(message: ToThread) {
   }
   try {
     const startedMs = performance.now();
-    const boxes = await model.look(message.picture, message.wanted, message.minScore);
+    const picture = { layout: message.layout, data: buffers.find(message.buffer) };
+    const boxes = await model.look(picture, message.wanted, message.minScore);
     say({ kind: "boxes", boxes, inferenceMs: performance.now() - startedMs });
   } catch (error) {
     say({ kind: "failed", error });
