@@ -2,7 +2,6 @@
 import { readFileSync } from "node:fs";
 import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
-import type { Settings } from "./config.ts";
 import { VigilaneError } from "./errors.ts";
 
 export const Camera = z.object({
@@ -18,6 +17,8 @@ export const Camera = z.object({
   frameIntervalMs: z.number().min(40).max(3_600_000).optional(),
   /** Default: the setting freshnessSeconds. 0: nothing of this camera expires or is superseded. */
   freshnessSeconds: z.number().min(0).max(3600).optional(),
+  /** Default: the setting reuseSeconds. For so long a group that looks as it did gets its last verdict again; 0: never. */
+  reuseSeconds: z.number().min(0).max(3600).optional(),
   /** Under overload a camera of weight 2 is looked at twice as often as one of weight 1. Default 1. */
   weight: z.number().positive().max(100).optional(),
   /** Files only: begin so many seconds in. Default 0. */
@@ -68,11 +69,17 @@ export function readCameras(path: string): Camera[] {
   throw new VigilaneError("SETTINGS_INVALID", `the cameras' file is wrong:\n  - ${faults.join("\n  - ")}`);
 }
 
-/** What the bridge needs to know of a camera; unknown cameras (of other producers) get the settings' own. */
-export function freshnessOf(
-  cameraId: string,
-  cameras: readonly Camera[],
-  settings: Pick<Settings, "freshnessSeconds">,
-): number {
-  return cameras.find((camera) => camera.id === cameraId)?.freshnessSeconds ?? settings.freshnessSeconds;
+/** What the bridge needs to know of a camera. */
+export interface CameraPolicy {
+  freshnessSeconds: number;
+  reuseSeconds: number;
+}
+
+/** A camera's own policy; what it does not say, and all of unknown cameras (of other producers), is the settings'. */
+export function policyOf(cameraId: string, cameras: readonly Camera[], settings: CameraPolicy): CameraPolicy {
+  const camera = cameras.find(({ id }) => id === cameraId);
+  return {
+    freshnessSeconds: camera?.freshnessSeconds ?? settings.freshnessSeconds,
+    reuseSeconds: camera?.reuseSeconds ?? settings.reuseSeconds,
+  };
 }

@@ -119,6 +119,12 @@ export const Settings = z.object({
     .describe(
       "Seconds after capture for which a verdict is worth having, where the camera says nothing else. Default 10; 0: nothing expires and nothing is superseded.",
     ),
+  reuseSeconds: number()
+    .pipe(z.number().min(0).max(3600))
+    .default(0)
+    .describe(
+      "A group that looks as it did (the same tracks, a near-equal crop) gets its last verdict again for so many seconds, where the camera says nothing else; then it is judged anew. Default 0: every group is judged.",
+    ),
   model: z
     .string()
     .default("yolo11n")

@@ -68,6 +68,8 @@ export const GroupImage = z.looseObject({
   groupIndex: z.number().int(),
   imageUrl: z.string().optional(),
   imageBase64: z.string().optional(),
+  /** How the crop looks: 64 bits as 16 hexadecimal digits; near-equal crops differ in few bits. */
+  imageHash: z.string().optional(),
 });
 export type GroupImage = z.infer<typeof GroupImage>;
 
@@ -125,6 +127,8 @@ export const AssessmentTask = z.object({
   groupIndex: z.number().int(),
   /** Reference into our own image store; null: the detection brought no usable image for this group. */
   imageUrl: z.string().nullable(),
+  /** See GroupImage; null: unknown. */
+  imageHash: z.string().nullable().default(null),
   /** The group's members only, in the order of `memberIndices`. */
   objects: z.array(DetectedObject),
   memberIndices: z.array(z.number().int()),
@@ -138,6 +142,8 @@ export const AssessmentTask = z.object({
   detectedAtMs: z.number(),
   /** Seconds after capture for which a verdict is worth having; 0: for ever. */
   freshnessSeconds: z.number().min(0),
+  /** For so long the last verdict about the same scene is used again; 0: never. */
+  reuseSeconds: z.number().min(0).default(0),
   traceparent: z.string().optional(),
 });
 export type AssessmentTask = z.infer<typeof AssessmentTask>;

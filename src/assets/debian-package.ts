@@ -1,7 +1,6 @@
 /** One file out of a Debian package, with apt's own sources and signatures, without root and without touching the system. */
 import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { type Fetching, sha256Of } from "./download.ts";
@@ -9,8 +8,8 @@ import { type Fetching, sha256Of } from "./download.ts";
 const execute = promisify(execFile);
 
 export async function fromDebian(source: { package: string; member: string }, fetching: Fetching): Promise<string> {
-  const { work, context } = fetching;
-  const state = join(work, `apt-${createHash("sha256").update(source.package).digest("hex").slice(0, 12)}`);
+  const { scratch, context } = fetching;
+  const state = join(scratch, "apt");
   await mkdir(join(state, "state", "lists", "partial"), { recursive: true });
   await mkdir(join(state, "cache", "archives", "partial"), { recursive: true });
   const options = [
@@ -26,15 +25,13 @@ export async function fromDebian(source: { package: string; member: string }, fe
     context.log.info({ package: source.package }, "reading Debian's package lists");
     await apt("-qq", "update");
     const archive = await fetchArchive(source.package, fetching, apt, state);
-    const unpacked = await mkdtemp(join(work, "deb-"));
+    const unpacked = join(scratch, "unpacked");
     await execute("dpkg", ["-x", archive, unpacked]);
     await rm(archive, { force: true });
     return join(unpacked, source.member);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") throw new Error("there is no apt-get on this machine");
     throw error;
-  } finally {
-    await rm(state, { recursive: true, force: true });
   }
 }
 

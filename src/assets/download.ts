@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream, existsSync } from "node:fs";
-import { chmod, copyFile, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Context } from "../context.ts";
@@ -34,10 +34,10 @@ export interface Asset {
 
 /** How one file is fetched; handed to the kinds of packages, which fetch their archive the same way. */
 export interface Fetching {
-  /** Folder of half-made things, on the same volume as the cache. */
-  work: string;
+  /** An empty folder for unpacking, on the same volume as the cache; removed afterwards. */
+  scratch: string;
   context: Context;
-  /** Fetches `url` into the work folder and returns the path. */
+  /** Fetches `url` and returns the path; broken off, the next start continues it. */
   url(url: string, label: string): Promise<string>;
 }
 
@@ -65,9 +65,10 @@ async function fromAnySource(asset: Asset, target: string, work: string, context
   const faults: string[] = [];
   for (const source of asset.sources) {
     const progress = showProgress(asset.name, context);
+    const scratch = await mkdtemp(join(work, "unpack-"));
     try {
       const fetching: Fetching = {
-        work,
+        scratch,
         context,
         url: (url, label) => download(url, join(work, partialName(url)), context, progress, label),
       };
@@ -84,6 +85,7 @@ async function fromAnySource(asset: Asset, target: string, work: string, context
       context.log.warn({ asset: asset.name, source: describe(source), cause: reason(error) }, "this source failed");
     } finally {
       progress.stop();
+      await rm(scratch, { recursive: true, force: true });
     }
   }
   throw new VigilaneError(

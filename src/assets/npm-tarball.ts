@@ -5,7 +5,7 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { extract } from "tar";
@@ -26,10 +26,14 @@ export async function fromNpm(
     await rm(archive, { force: true });
     throw new Error(`the tarball of ${name} does not have the integrity that the registry gives for it`);
   }
-  const folder = await mkdtemp(join(fetching.work, "npm-"));
-  await extract({ file: archive, cwd: folder, filter: (path) => withoutRoot(path) === source.member, strip: 1 });
+  await extract({
+    file: archive,
+    cwd: fetching.scratch,
+    filter: (path) => withoutRoot(path) === source.member,
+    strip: 1,
+  });
   await rm(archive, { force: true });
-  return join(folder, source.member);
+  return join(fetching.scratch, source.member);
 }
 
 /** Asks npm itself, so that its registry, proxy and certificates hold. */
@@ -41,11 +45,10 @@ async function lookUp(name: string): Promise<{ tarball: string; integrity: strin
 }
 
 /** A registry behind a login or a proxy that only npm knows: let npm fetch it, without a bar. */
-async function packed(name: string, { work, context }: Fetching, first: unknown): Promise<string> {
+async function packed(name: string, { scratch, context }: Fetching, first: unknown): Promise<string> {
   context.log.info({ cause: first instanceof Error ? first.message : String(first) }, `fetching ${name} by npm itself`);
-  const folder = join(work, `pack-${createHash("sha256").update(name).digest("hex").slice(0, 12)}`);
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
+  const folder = join(scratch, "pack");
+  await mkdir(folder);
   await npm(["pack", name, "--pack-destination", folder, "--silent"]);
   const [file] = await readdir(folder);
   if (!file) throw first;

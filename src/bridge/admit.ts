@@ -1,4 +1,5 @@
 /** Admits each detection's groups to the waiting room, then acknowledges. At least once; `admit` is idempotent by task id. */
+import type { CameraPolicy } from "../cameras.ts";
 import type { Context } from "../context.ts";
 import { type ImageStore, safeName } from "../images/image-store.ts";
 import { abortOf } from "../lifecycle.ts";
@@ -13,8 +14,7 @@ export interface AdmitParts {
   detections: Subscription;
   room: WaitingRoom;
   images: ImageStore;
-  /** Seconds after capture for which a verdict about this camera is worth having; 0: for ever. */
-  freshnessSeconds: (cameraId: string) => number;
+  policyOf: (cameraId: string) => CameraPolicy;
   /** At this length of the outbox admission pauses until it has drained to half. */
   maxOutbox: number;
 }
@@ -61,7 +61,7 @@ export async function admitDetections(
 
   async function admitBatch(
     batch: Batch,
-    { room, images, freshnessSeconds, maxOutbox, detections }: AdmitParts,
+    { room, images, policyOf, maxOutbox, detections }: AdmitParts,
     seen: AdmitCounts,
   ) {
     const arrivals: Arrival[] = [];
@@ -80,7 +80,7 @@ export async function admitDetections(
       const { tasks, captureTrusted } = groupsToTasks(
         reading.detection,
         message,
-        freshnessSeconds(String(reading.detection.cameraId)),
+        policyOf(String(reading.detection.cameraId)),
       );
       if (!captureTrusted) seen.captureUntrusted += 1;
       seen.groups += tasks.length;

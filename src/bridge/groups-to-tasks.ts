@@ -1,4 +1,5 @@
 /** One task for every entry of a detection's `trafficGroups`, also for those that cannot be judged. Pure. */
+import type { CameraPolicy } from "../cameras.ts";
 import { IMAGE_REFERENCE } from "../images/image-store.ts";
 import type { AssessmentTask, Bbox, DetectedObject } from "../messages.ts";
 import { scoreGroup } from "../score.ts";
@@ -27,7 +28,7 @@ export function messageIdOf(detection: ReadDetection, place: Place): string {
 export function groupsToTasks(
   detection: ReadDetection,
   place: Place,
-  freshnessSeconds: number,
+  policy: CameraPolicy,
 ): { tasks: NewTask[]; captureTrusted: boolean } {
   const { capturedAtMs, trusted } = captureTime(detection, place);
   const detectedAtMs = Math.max(parseTime(detection.detectedAt) ?? capturedAtMs, capturedAtMs);
@@ -50,6 +51,7 @@ export function groupsToTasks(
       timestamp: detection.timestamp ?? new Date(place.appendedAtMs).toISOString(),
       groupIndex: entry.groupIndex,
       imageUrl: image.kind === "reference" ? image.reference : null,
+      imageHash: hashOf(entry),
       objects,
       memberIndices,
       bbox: entry.group?.bbox ?? NO_BOX,
@@ -59,7 +61,7 @@ export function groupsToTasks(
       score: scoreGroup(features, entry.group?.classes ?? []),
       capturedAtMs,
       detectedAtMs,
-      freshnessSeconds,
+      ...policy,
       ...(place.headers.traceparent && { traceparent: place.headers.traceparent }),
     };
     const failed = entry.group
@@ -71,6 +73,10 @@ export function groupsToTasks(
   });
   return { tasks, captureTrusted: trusted };
 }
+
+/** Only what can be compared. */
+const hashOf = ({ image }: ReadGroup) =>
+  /^[0-9a-f]{16}$/.test(image?.imageHash ?? "") ? (image?.imageHash ?? null) : null;
 
 const NO_BOX: Bbox = [0, 0, 0, 0];
 

@@ -36,7 +36,9 @@ const NO_CALL: CallMeta = { llmLatencyMs: 0, model: "", simulated: false, tokens
 
 export function outcomeToResult(fields: OutboxFields, publishedAtMs: number): AssessmentResult {
   const task = AssessmentTask.parse(JSON.parse(fields.task));
-  const meta = fields.meta ? CallMeta.parse(JSON.parse(fields.meta)) : NO_CALL;
+  const said = fields.meta ? CallMeta.parse(JSON.parse(fields.meta)) : NO_CALL;
+  // A verdict used again cost no call; who gave it, and whether it was simulated, stays said.
+  const meta = fields.outcome === "reused" ? { ...NO_CALL, model: said.model, simulated: said.simulated } : said;
   const verdict = fields.verdict ? Assessment.parse(JSON.parse(fields.verdict)) : null;
   const classes = [...new Set(task.objects.map((object) => object.class))].toSorted();
   const result: AssessmentResult = {

@@ -139,6 +139,7 @@ function taskOf({ width, height }: { width: number; height: number }, nowMs: num
     timestamp: new Date(nowMs).toISOString(),
     groupIndex: 1,
     imageUrl: null,
+    imageHash: null,
     objects: [],
     memberIndices: [],
     bbox: [0, 0, width, height],
@@ -149,6 +150,7 @@ function taskOf({ width, height }: { width: number; height: number }, nowMs: num
     capturedAtMs: nowMs,
     detectedAtMs: nowMs,
     freshnessSeconds: 0,
+    reuseSeconds: 0,
   };
 }
 

@@ -1,7 +1,7 @@
 /** `vigilane up`: everything that is needed on this machine, until it is stopped or, with --for, so many seconds long. */
 import { writeFileSync } from "node:fs";
 import type { Redis } from "ioredis";
-import { freshnessOf, readCameras } from "../cameras.ts";
+import { policyOf, readCameras } from "../cameras.ts";
 import { loadSettings, type Settings } from "../config.ts";
 import { type Context, systemClock } from "../context.ts";
 import { type ErrorCode, explain, type VigilaneError } from "../errors.ts";
@@ -150,7 +150,10 @@ function makeAudit(settings: Settings, redisUrl: string, cameras: Cameras | unde
     { redisUrl, retentionMs: settings.topicRetentionHours * 3_600_000, maxBytesPerTopic: settings.topicMaxBytes },
     context,
   );
-  return createAudit({ redisUrl, topics, freshnessSeconds: (id) => freshnessOf(id, cameras ?? [], settings) }, context);
+  return createAudit(
+    { redisUrl, topics, freshnessSeconds: (id) => policyOf(id, cameras ?? [], settings).freshnessSeconds },
+    context,
+  );
 }
 
 /** Until the gateway itself says that every role is ready: their first heartbeats are on their way. */

@@ -6,12 +6,12 @@
 import type { Server as HttpServer, IncomingMessage } from "node:http";
 import { createAdapter } from "@socket.io/redis-streams-adapter";
 import type { Redis } from "ioredis";
-import { type Namespace, Server } from "socket.io";
+import { type Namespace, Server, type Socket } from "socket.io";
 import type { Context } from "../context.ts";
-import type { ClientToServerEvents, ServerToClientEvents } from "../events.ts";
+import type { CameraEvent, ClientToServerEvents, OutcomeEvent, ServerToClientEvents } from "../events.ts";
 import { within } from "../lifecycle.ts";
 import type { FeedEvent } from "./event-feed.ts";
-import { outcomeEvent } from "./recent-outcomes.ts";
+import { fieldsOf, outcomeEvent } from "./recent-outcomes.ts";
 import { cameraLooksDifferent, type SystemState } from "./system-watch.ts";
 
 export type VigilaneServer = Server<ClientToServerEvents, ServerToClientEvents>;
@@ -23,6 +23,8 @@ const SESSION_PREFIX = "vl:socket-session:";
 const COME_BACK_WITHIN_MS = 120_000;
 const RESTORE_MS = 1_000;
 const LISTENING_MS = 10_000;
+/** Type of a broadcast in the adapter's stream. */
+const BROADCAST = "3";
 /** A client that leaves so many bytes untaken is disconnected; it may come back and gets what it missed. */
 const UNTAKEN_BYTES_MAX = 4 * 1024 ** 2;
 /** A camera that has not changed is told again after so long, for its newest frame's time. */
@@ -76,6 +78,13 @@ export function createSockets(options: SocketOptions, context: Context): Sockets
     options.onSlowClient?.();
   });
 
+  io.on("connection", (socket) => {
+    adapter.fillIn(socket).catch((error: unknown) => {
+      log.info({ err: error }, "what a client missed is not known for certain; it begins anew");
+      socket.conn.close();
+    });
+  });
+
   let camerasToldMs = Number.NEGATIVE_INFINITY;
   return {
     io,
@@ -107,9 +116,10 @@ export function createSockets(options: SocketOptions, context: Context): Sockets
 const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
 
 /**
- * socket.io's adapter, tamed in two places. It reads its stream from "$", and asks anew for "$" until something came: what
+ * socket.io's adapter, tamed in three places. It reads its stream from "$", and asks anew for "$" until something came: what
  * is appended between two such questions is lost. So entries of our own are appended until it has read one; from then on
- * it goes from place to place. And it waits for the store when a client comes back: here it does for a second only.
+ * it goes from place to place. It waits for the store when a client comes back: here it does for a second only. And what
+ * is emitted between its reading of what a client missed and that client's joining is lost: here it is filled in.
  */
 function tamedAdapter(redis: Redis, { clock }: Context) {
   const make = createAdapter(redis, {
@@ -119,6 +129,8 @@ function tamedAdapter(redis: Redis, { clock }: Context) {
     blockTimeInMs: 1_000,
     onlyPlaintext: true,
   });
+  /** By socket id: the place up to which a client that comes back has been given what it missed. */
+  const givenUpTo = new Map<string, string>();
   let heard: () => void = () => {};
   const hears = new Promise<void>((resolve) => {
     heard = resolve;
@@ -132,9 +144,29 @@ function tamedAdapter(redis: Redis, { clock }: Context) {
         if (message.type === "prime") heard();
         else onRawMessage.call(adapter, message, place);
       };
-      adapter.restoreSession = (pid, place) =>
-        within(clock, RESTORE_MS, "restoring a session", () => restoreSession.call(adapter, pid, place));
+      adapter.restoreSession = async (pid, place) => {
+        const restore = () => restoreSession.call(adapter, pid, place);
+        const session = await within(clock, RESTORE_MS, "restoring a session", restore);
+        givenUpTo.set(session.sid, String(session.missedPackets.at(-1)?.at(-1) ?? place));
+        return session;
+      };
       return adapter;
+    },
+    /** To be called as soon as a socket has joined. */
+    async fillIn(socket: Socket<ClientToServerEvents, ServerToClientEvents>) {
+      const place = givenUpTo.get(socket.id);
+      givenUpTo.delete(socket.id);
+      if (!socket.recovered || place === undefined) return;
+      const given = new Set<unknown>();
+      const note = (...args: unknown[]) => given.add(args.at(-1)); // an event's last argument is its place
+      socket.onAnyOutgoing(note);
+      const entries = (await redis.xrange(ADAPTER_STREAM, `(${place}`, "+")) as [string, string[]][];
+      socket.offAnyOutgoing(note);
+      const emit: (...event: unknown[]) => boolean = socket.emit.bind(socket) as typeof emit;
+      for (const [id, fields] of entries) {
+        const event = broadcastOf(fields, socket.nsp.name);
+        if (event && !given.has(id)) emit(...event, id);
+      }
     },
     async listening() {
       const done = new AbortController();
@@ -149,6 +181,15 @@ function tamedAdapter(redis: Redis, { clock }: Context) {
       await priming;
     },
   };
+}
+
+type OutcomeOrCamera = ["outcome", OutcomeEvent] | ["camera", CameraEvent];
+
+/** The event that an entry of the adapter's stream broadcasts in this namespace; null: it is another kind of entry. */
+function broadcastOf(fields: readonly string[], namespace: string): OutcomeOrCamera | null {
+  const { nsp, type, data } = fieldsOf(fields);
+  if (nsp !== namespace || type !== BROADCAST || data === undefined) return null;
+  return (JSON.parse(data) as { packet: { data: OutcomeOrCamera } }).packet.data; // our own gateways' only
 }
 
 /** Counts what each connection has been given since its transport last took all of it. */

@@ -1,7 +1,7 @@
 -- Admits tasks to the waiting room; idempotent by task id and content.
 -- ARGV[1] most that may wait; ARGV[2…] one JSON each: { id, m (message id), h, c, cap, ord, fresh (ms, 0: never expires),
---   score 0..1, sig, img, json, failed: {code, message} as JSON text or "" }
--- Replies one word a task: admitted | known | conflict | expired | failed; then the length of the outbox.
+--   reuse (ms, 0: never), hash, score 0..1, sig, img, json, failed: {code, message} as JSON text or "" }
+-- Replies one word a task: admitted | known | conflict | reused | superseded | expired | failed; then the length of the outbox.
 local reply = {}
 local t = now()
 local most = tonumber(ARGV[1])
@@ -18,7 +18,7 @@ for i = 2, #ARGV do
     local age = math.min(math.max(t - x.cap, 0), 60000)
     local deadline = x.fresh > 0 and (t - age + x.fresh) or 0
     local r = { s = 'new', e = '0', a = '0', r = '1', h = x.h, c = x.c, cap = ms(x.cap), ord = x.ord, dl = ms(deadline), m = x.m,
-      sig = x.sig, ns = x.fresh > 0 and '0' or '1', since = ms(x.cap), json = x.json, img = x.img, ad = ms(t), b = '0' }
+      sig = x.sig, hash = x.hash, reuse = tostring(x.reuse), ns = x.fresh > 0 and '0' or '1', since = ms(x.cap), json = x.json, img = x.img, ad = ms(t), b = '0' }
     redis.call('HINCRBY', k'counters', 'groups', 1)
     if x.failed ~= '' then
       redis.call('HSET', key, 'h', r.h, 'e', '0', 'r', '1', 'json', r.json, 'c', r.c, 'cap', r.cap, 'ord', r.ord, 'm', r.m, 'img', r.img, 'ad', r.ad, 'b', '0', 'sig', r.sig)
@@ -28,6 +28,11 @@ for i = 2, #ARGV do
       redis.call('HSET', key, 'h', r.h, 'e', '0', 'r', '1')
       finish(x.id, r, 'expired', '', '{"code":"DEADLINE_PASSED","message":"older than its freshness when it was admitted"}', '')
       word = 'expired'
+    elseif x.reuse > 0 and verdict_again(x.c, x.sig, x.hash, x.reuse) then
+      local again = verdict_again(x.c, x.sig, x.hash, x.reuse)
+      redis.call('HSET', key, 'h', r.h, 'e', '0', 'r', '1')
+      finish(x.id, r, 'reused', again.verdict, '', again.meta)
+      word = 'reused'
     else
       local superseded_by_waiting = false
       if r.ns ~= '1' then

@@ -5,7 +5,7 @@
 --   c camera   cap capturedAt ms   ord order among a camera's messages   dl deadline ms on the store's clock, 0 never
 --   b band 0..4   sig bbox and tracks   ns 1: never superseded   since when its scene began to wait   json the task
 --   ad, tk, st: admitted, taken, started (ms)   kg key group   key key id   w worker   no, nountil: group to avoid, until
---   un: the last answer when it could not be read, JSON   img reference of its image
+--   un: the last answer when it could not be read, JSON   img reference of its image   hash of how it looks, reuse ms
 -- Waiting:  <p>wait zset id -> band*1e14+cap (the order seen by people and by overflow)
 --           <p>wait:<band> zset camera -> turn;  <p>wait:<band>:<camera> zset id -> cap;  <p>wait-of:<camera> zset id -> cap
 --           <p>deadlines zset id -> deadline
@@ -186,11 +186,48 @@ local function read(id)
   return r
 end
 
+-- Verdicts that may be used again: <p>verdicts:<camera>, a list, newest first, of {at, hash, sig, verdict, meta}.
+local VERDICTS_KEPT = 32
+local BITS_APART = 6
+local NIBBLE = { ['0']=0, ['1']=1, ['2']=1, ['3']=2, ['4']=1, ['5']=2, ['6']=2, ['7']=3, ['8']=1, ['9']=2, a=2, b=3, c=2, d=3, e=3, f=4 }
+
+local function bits_apart(a, b)
+  if #a ~= 16 or #b ~= 16 then return 64 end
+  local n = 0
+  for i = 1, 16, 4 do
+    local x = bit.bxor(tonumber(string.sub(a, i, i + 3), 16), tonumber(string.sub(b, i, i + 3), 16))
+    for digit in string.gmatch(string.format('%04x', x), '.') do n = n + NIBBLE[digit] end
+  end
+  return n
+end
+
+local function tracks_of(sig) return string.match(sig or '', '|(.*)$') or '' end
+
+-- The verdict of at most `within` ms ago about exactly these tracks in a near-equal crop; or nil.
+local function verdict_again(camera, sig, hash, within)
+  local tracks = tracks_of(sig)
+  if tracks == '' or hash == '' then return nil end
+  for _, text in ipairs(redis.call('LRANGE', k('verdicts:' .. camera), 0, VERDICTS_KEPT - 1)) do
+    local v = cjson.decode(text)
+    if now() - v.at <= within and tracks_of(v.sig) == tracks and bits_apart(v.hash, hash) <= BITS_APART then return v end
+  end
+end
+
+local function remember_verdict(r, verdict, meta)
+  local reuse = num(r.reuse)
+  if reuse <= 0 or (r.hash or '') == '' or tracks_of(r.sig) == '' then return end
+  local list = k('verdicts:' .. r.c)
+  redis.call('LPUSH', list, cjson.encode({ at = now(), hash = r.hash, sig = r.sig, verdict = verdict, meta = meta }))
+  redis.call('LTRIM', list, 0, VERDICTS_KEPT - 1)
+  redis.call('PEXPIRE', list, math.ceil(reuse))
+end
+
 -- The end of a task: outcome, fence, image's end of life and outbox entry at once. The record's state `done` is the fence.
 -- verdict, err, meta: JSON texts or ''. Keeps what a retry by hand needs when it failed.
 local function finish(id, r, outcome, verdict, err, meta)
   local t = now()
   leave_everything(id, r)
+  if outcome == 'assessed' then remember_verdict(r, verdict, meta) end
   local keep = num(redis.call('HGET', k'settings', outcome == 'failed' and 'failedRecordMs' or 'recordMs'))
   redis.call('HSET', k('task:' .. id), 's', 'done', 'o', outcome)
   redis.call('XADD', k'outbox', '*', 'id', id, 'outcome', outcome, 'epoch', r.e, 'revision', r.r, 'attempts', r.a or '0', 'task', r.json or '',

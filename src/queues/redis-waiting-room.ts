@@ -79,7 +79,9 @@ export function createWaitingRoom(
 }
 
 function entry({ task, messageId, order, failed }: Arrival): string {
-  const tracks = task.objects.flatMap((object) => (object.trackId === undefined ? [] : [object.trackId]));
+  const tracks = task.objects
+    .flatMap(({ trackId }) => (trackId === undefined ? [] : [trackId]))
+    .toSorted((a, b) => a - b);
   return JSON.stringify({
     id: task.taskId,
     m: messageId,
@@ -88,6 +90,8 @@ function entry({ task, messageId, order, failed }: Arrival): string {
     cap: task.capturedAtMs,
     ord: order,
     fresh: task.freshnessSeconds * 1000,
+    reuse: task.reuseSeconds * 1000,
+    hash: task.imageHash ?? "",
     score: task.score,
     sig: `${task.bbox.join(",")}|${tracks.join(",")}`,
     img: task.imageUrl ?? "",

@@ -21,7 +21,7 @@ export interface Arrival {
 }
 
 /** What became of an arrival. `conflict`: the id is known with another content; the caller gives it a new id. */
-export type Admission = "admitted" | "known" | "conflict" | "failed" | "expired" | "superseded";
+export type Admission = "admitted" | "known" | "conflict" | "reused" | "failed" | "expired" | "superseded";
 
 export interface AdmissionReport {
   /** In the order of the arrivals. */

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { admitDetections } from "../bridge/admit.ts";
 import { fanOut } from "../bridge/fan-out.ts";
 import { writeBack } from "../bridge/write-back.ts";
-import { freshnessOf, readCameras } from "../cameras.ts";
+import { policyOf, readCameras } from "../cameras.ts";
 import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
@@ -88,7 +88,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
           detections,
           room,
           images,
-          freshnessSeconds: (id) => freshnessOf(id, cameras, settings),
+          policyOf: (id) => policyOf(id, cameras, settings),
           maxOutbox: MAX_OUTBOX,
         },
         context,

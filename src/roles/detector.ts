@@ -48,6 +48,7 @@ export function createDetector(settings: Settings, context: Context): Service & 
         instance: instanceName("detector"),
         cameras,
         defaultIntervalMs: settings.frameIntervalMs,
+        hashCrops: settings.reuseSeconds > 0 || cameras.some((camera) => camera.reuseSeconds),
         pool: createInferencePool(model, context, settings.detectorThreads),
         sources: createFfmpegSources(ffmpegPath, context),
         topics,

@@ -98,6 +98,11 @@ export class RoleProcess {
     await late;
   }
 
+  /** Ends it at once, to be started again like one that died. */
+  restart(): void {
+    this.#signalGroup("SIGKILL");
+  }
+
   /** Ends it at once. `stop` still waits for its end. */
   kill(): void {
     this.#stop.abort();

@@ -117,7 +117,9 @@ export function createSupervisor(given: Settings, options: SupervisorOptions, co
         onDeath: (death, wanted) => {
           leash?.release(death.pid);
           if (isStore && wanted) forgetStore(storeFolder);
-          if (!wanted) announceDeath(death);
+          if (wanted) return;
+          announceDeath(death);
+          if (isStore && !storeIsServer) beginAnew();
         },
         onGivenUp: (error) => options.onFailed(error),
       },
@@ -142,6 +144,12 @@ export function createSupervisor(given: Settings, options: SupervisorOptions, co
       store.hincrby(KEYS.restarts, role, 1),
       store.hdel(KEYS.roles, `${role}/${instance}`),
     ]).catch((error: unknown) => log.warn({ err: error, instance }, "its death could not be announced"));
+  }
+
+  /** A store in memory took everything with it, also what the roles had registered there at their start. */
+  function beginAnew(): void {
+    log.error("the store in memory died, and what it held is lost: every role is started again");
+    for (const child of children) if (child.role !== "store") child.restart();
   }
 
   async function startStore(acquired: Acquired): Promise<void> {

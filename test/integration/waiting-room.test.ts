@@ -137,6 +137,58 @@ describe("supersession", () => {
   });
 });
 
+describe("reuse", () => {
+  const objects = (...trackIds: number[]) =>
+    trackIds.map((trackId) => ({
+      class: "car",
+      confidence: 1,
+      bbox: [0, 0, 9, 9] as [number, number, number, number],
+      trackId,
+    }));
+  const looks = (imageHash: string, over = {}) =>
+    anArrival({ objects: objects(3, 1, 2), imageHash, reuseSeconds: 30, ...over });
+
+  async function judged(imageHash: string) {
+    await groups(many(9));
+    await room.admit([looks(imageHash)]);
+    const [one] = (await quota.take(1)).taken;
+    if (!one) throw new Error("nothing taken");
+    await quota.spend(one, "w:1", 5_000, false);
+    await quota.settle(one, { ...assessed, meta: { simulated: true } }, null);
+  }
+
+  test("the same tracks in a near-equal crop get the last verdict again, without a call", async () => {
+    await judged("00000000000000ff");
+    const again = looks("000000000000033f", { objects: objects(1, 2, 3) }); // 4 bits apart, another order
+    expect((await room.admit([again])).admissions).toEqual(["reused"]);
+    expect((await outbox())[1]).toMatchObject({
+      id: again.task.taskId,
+      outcome: "reused",
+      verdict: JSON.stringify(verdict),
+      meta: '{"simulated":true}',
+      startedAt: "",
+    });
+  });
+
+  test("another look, other tracks, another camera, no hash, or an old verdict: judged anew", async () => {
+    await judged("00000000000000ff");
+    const others = [
+      looks("000000000000ffff"),
+      looks("00000000000000ff", { objects: objects(1, 2) }),
+      looks("00000000000000ff", { cameraId: "other" }),
+      looks("00000000000000ff", { imageHash: null }),
+      looks("00000000000000ff", { reuseSeconds: 0 }),
+    ];
+    expect((await room.admit(others)).admissions).not.toContain("reused");
+    await redis.lset(
+      "{vl}:verdicts:north-gate",
+      0,
+      String(await redis.lindex("{vl}:verdicts:north-gate", 0)).replace(/"at":[\d.e+]+/, '"at":1'),
+    );
+    expect((await room.admit([looks("00000000000000ff")])).admissions).not.toContain("reused");
+  });
+});
+
 describe("order", () => {
   test("urgent before less urgent, cameras in turns, of a camera the newest first", async () => {
     await groups(many(10));

@@ -35,7 +35,7 @@ test("whatever the groups hold: one task for each entry, ids all different", () 
         ),
       );
       if (reading.kind === "unreadable") throw new Error(reading.why);
-      const { tasks } = groupsToTasks(reading.detection, place, 10);
+      const { tasks } = groupsToTasks(reading.detection, place, { freshnessSeconds: 10, reuseSeconds: 0 });
       expect(tasks).toHaveLength(trafficGroups.length);
       expect(new Set(tasks.map(({ task }) => task.taskId)).size).toBe(trafficGroups.length);
     }),

@@ -17,6 +17,7 @@ export function aTask(over: Partial<AssessmentTask> = {}): AssessmentTask {
     timestamp: "2026-01-01T00:00:00.000Z",
     groupIndex: 1,
     imageUrl: null,
+    imageHash: null,
     objects: [{ class: "car", confidence: 0.9, bbox: [x, 10, x + 50, 60], trackId: made * 10 }],
     memberIndices: [0],
     bbox: [x, 10, x + 50, 60],
@@ -27,6 +28,7 @@ export function aTask(over: Partial<AssessmentTask> = {}): AssessmentTask {
     capturedAtMs: Date.now(),
     detectedAtMs: Date.now(),
     freshnessSeconds: 10,
+    reuseSeconds: 0,
     ...over,
   };
 }

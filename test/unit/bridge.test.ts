@@ -40,7 +40,7 @@ const read = (value: object | string) =>
 function tasksOf(value: object | string, at = place) {
   const reading = read(value);
   if (reading.kind === "unreadable") throw new Error(reading.why);
-  return groupsToTasks(reading.detection, at, 10).tasks;
+  return groupsToTasks(reading.detection, at, { freshnessSeconds: 10, reuseSeconds: 0 }).tasks;
 }
 
 describe("reading a detection", () => {
