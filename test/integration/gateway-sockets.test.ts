@@ -65,25 +65,31 @@ test("a gateway that dies leaves nothing unshown: another takes its events over"
   await eventually(() => world.redis.xlen(KEYS.shown)).toBe(3);
 });
 
-test("a client that comes back, at another gateway, gets what it missed", async () => {
+test("a client that comes back, now to one gateway, now to the other, while events come, misses none", async () => {
   const world = await gatewayWorld();
-  const [one, two] = await Promise.all([world.start(), world.start()]);
-  const client = await connectClient(one.url(), "/", { reconnectionDelay: 10 });
+  const gateways = await Promise.all([world.start(), world.start()]);
+  const urls = gateways.map((gateway) => gateway.url());
+  const client = await connectClient(urls[0] ?? "", "/", { reconnectionDelay: 10 });
   const collected = collect(client);
   await appendOutcomes(world.redis, resultOf({ taskId: "before_group1" }));
   await collected.until(1);
 
-  client.io.engine.close(); // as a lost network does
-  const missed = tasks(20, "missed");
-  const watcher = collect(await connectClient(two.url()));
-  // The manager's address is where it reconnects to.
-  (client.io as unknown as { uri: string }).uri = two.url();
-  await appendOutcomes(world.redis, ...missed.map((taskId) => resultOf({ taskId })));
-  await watcher.until(missed.length);
-  await collected.until(1 + missed.length);
-
-  expect(client.recovered).toBe(true);
-  expect(collected.keys()).toEqual(["before_group1", ...missed].map((id) => `${id}#1`));
+  const missed = tasks(300, "missed");
+  const appending = (async () => {
+    for (const taskId of missed) await appendOutcomes(world.redis, resultOf({ taskId }));
+  })();
+  for (let round = 1; round <= 4; round += 1) {
+    const back = new Promise<void>((resolve) => client.once("connect", resolve));
+    (client.io as unknown as { uri: string }).uri = urls[round % 2] ?? ""; // where its manager connects to next
+    client.io.engine.close(); // as a lost network does
+    await back;
+    expect(client.recovered).toBe(true);
+    await collected.until(Math.min(round * 50, missed.length));
+  }
+  await appending;
+  await until(client, "outcome", () => new Set(collected.keys()).size === 1 + missed.length);
+  // Replayed to it, and then read by its new gateway as news: a few may come twice, as docs/socket.md says.
+  expect(collected.keys().length - missed.length - 1).toBeLessThan(40);
 });
 
 test("an event that cannot be read is left out and the next one is shown", async () => {
