@@ -122,13 +122,19 @@ test("exactly one message for every frame looked at, also for those under way at
 
 test("each change of a camera's state is in the hash and an event; a stopped detector's cameras are offline", async () => {
   const { redis, cameras, detector } = await setup(() => Promise.resolve());
+  const listener = redis.duplicate({ protocol: 2, enableOfflineQueue: true, maxRetriesPerRequest: null });
+  onTestFinished(() => listener.disconnect());
   const states = async () =>
     (await redis.xrange(KEYS.events, "-", "+")).map(([, [, type, , json]]) => {
       expect(type).toBe("camera");
       return CameraEvent.parse(JSON.parse(json ?? "")).status;
     });
   cameras.sink("a").state("stalled", "no frame comes");
-  while (!(await states()).some((status) => status?.state === "stalled")) await quiet.clock.sleep(10);
+  for (;;) {
+    const seen = (await redis.xrevrange(KEYS.events, "+", "-", "COUNT", 1))[0]?.[0] ?? "0";
+    if ((await states()).some((status) => status?.state === "stalled")) break;
+    await listener.xread("BLOCK", 0, "STREAMS", KEYS.events, seen);
+  }
   const status = CameraStatus.parse(JSON.parse((await redis.hget(KEYS.cameras, "a")) ?? ""));
   expect(status).toMatchObject({ cameraId: "a", state: "stalled", detail: "no frame comes", detector: "detector-1" });
   await detector.stop();
