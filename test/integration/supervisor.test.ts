@@ -13,6 +13,7 @@ import { afterEach, expect, onTestFinished, test } from "vitest";
 import { loadSettings, type Role } from "../../src/config.ts";
 import { systemClock } from "../../src/context.ts";
 import type { VigilaneError } from "../../src/errors.ts";
+import { RoleHealth } from "../../src/events.ts";
 import { KEYS } from "../../src/names.ts";
 import { connectStore } from "../../src/store.ts";
 import { createSupervisor, rolesFor, type SupervisorOptions } from "../../src/supervisor/supervisor.ts";
@@ -129,6 +130,35 @@ test("the store killed with -9 comes back on the same address with what it had a
   expect(await redis.get("kept")).toBe("yes");
   expect(/process_id:(\d+)/.exec(await redis.info("server"))?.[1]).not.toBe(before);
 });
+
+test("a store in memory that dies comes back empty, and every role starts anew on it", async () => {
+  const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+  const { supervisor, said, lines, pidOf } = setup({
+    args: ["--store", "wasm"],
+    launch: (role, env) =>
+      role === "store" ? { program: process.execPath, args: [main, role], env } : tinyLaunch(role, env),
+  });
+  await supervisor.start();
+  expect(supervisor.store).toMatchObject({ inMemory: true });
+  const redis = await connectStore(supervisor.settings.redisUrl ?? "", context);
+  onTestFinished(() => redis.disconnect());
+  const heartbeat = await waitFor(() => redis.hget(KEYS.roles, "store/store-1"));
+  await redis.set("kept", "no");
+  process.kill(RoleHealth.parse(JSON.parse(heartbeat)).pid, "SIGKILL");
+  for (const role of ["bridge", "worker", "detector"]) await said(`born ${role}`, 2);
+  expect(await redis.get("kept")).toBeNull();
+  expect(alive(pidOf("born worker"))).toBe(true);
+  expect(lines.filter((line) => line.startsWith("born worker"))).toHaveLength(2);
+});
+
+/** The first answer that is none of null; the test's time-out is the judge. */
+async function waitFor<T>(ask: () => Promise<T | null>): Promise<T> {
+  for (;;) {
+    const answer = await ask();
+    if (answer !== null) return answer;
+    await wait(20);
+  }
+}
 
 test("a role that dies at once again and again is given up, with its last lines, its cause and nothing left", async () => {
   const { supervisor, lines, failed } = setup({ tiny: { worker: "crash" } });
