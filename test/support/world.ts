@@ -28,6 +28,7 @@ export interface World {
   /** With the option `proxy`. */
   proxy: RedisProxy | undefined;
   redis: Redis;
+  topics: TopicLog;
   provider: VisionProvider;
   data: string;
   /** The supervisor, and what it has printed so far. */
@@ -131,6 +132,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   return {
     store,
     proxy,
+    topics,
     redis,
     provider,
     data,
