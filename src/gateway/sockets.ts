@@ -115,14 +115,26 @@ export function createSockets(options: SocketOptions, context: Context): Sockets
 
 const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
 
+/** The same connection, but a SET that fails is no error. */
+function forgivingSet(redis: Redis): Redis {
+  return new Proxy(redis, {
+    get(target, name) {
+      if (name === "set") return (...args: Parameters<Redis["set"]>) => target.set(...args).catch(() => null);
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
 /**
- * socket.io's adapter, tamed in three places. It reads its stream from "$", and asks anew for "$" until something came: what
+ * socket.io's adapter, tamed in four places. It reads its stream from "$", and asks anew for "$" until something came: what
  * is appended between two such questions is lost. So entries of our own are appended until it has read one; from then on
  * it goes from place to place. It waits for the store when a client comes back: here it does for a second only. And what
- * is emitted between its reading of what a client missed and that client's joining is lost: here it is filled in.
+ * is emitted between its reading of what a client missed and that client's joining is lost: here it is filled in. And it does not look at what becomes of a session that it puts aside: without the store that
+ * would end this process; here the session is forgotten, and its client begins anew.
  */
 function tamedAdapter(redis: Redis, { clock }: Context) {
-  const make = createAdapter(redis, {
+  const make = createAdapter(forgivingSet(redis), {
     streamName: ADAPTER_STREAM,
     channelPrefix: ADAPTER_STREAM,
     sessionKeyPrefix: SESSION_PREFIX,

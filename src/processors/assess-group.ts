@@ -76,14 +76,15 @@ export async function assessGroup(job: JobView, parts: AssessParts, context: Con
   const onSent = () => {
     if (context.clock.monotonicMs() - askedMs > RESTAMP_AFTER_MS) parts.quota.restamp(lease).catch(() => {});
   };
+  let answer: VisionAnswer;
   try {
     const limits = { timeoutMs: spent.timeoutMs, signal: job.signal, onSent };
-    const answer = await client.assess({ messages: messagesFor(task, picture, spent) }, limits);
-    return await judge(task, answer, lease, spent, job, parts);
+    answer = await client.assess({ messages: messagesFor(task, picture, spent) }, limits);
   } catch (error) {
     if (!(error instanceof VigilaneError)) throw error;
     return await refused(error, lease, spent, context.clock.monotonicMs() - askedMs, job, parts);
   }
+  return await judge(task, answer, lease, spent, job, parts);
 }
 
 /** A job without a lease (put there by hand): the one door is the waiting room. */

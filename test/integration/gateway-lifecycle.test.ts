@@ -1,3 +1,4 @@
+import { io } from "socket.io-client";
 import { expect, onTestFinished, test } from "vitest";
 import { createGatewayService } from "../../src/gateway/gateway.ts";
 import type { Service } from "../../src/lifecycle.ts";
@@ -51,4 +52,16 @@ test.each(
   const beganAt = performance.now();
   await service.stop();
   expect(performance.now() - beganAt).toBeLessThan(7_000); // the deadline that a role has
+});
+
+test("a client that leaves while the store is away, and a stop after it, reject nothing", async () => {
+  const world = await gatewayWorld();
+  const service = gatewayOf(world);
+  onTestFinished(() => service.stop());
+  await service.start();
+  const client = io(service.url(), { transports: ["websocket"] });
+  await new Promise((resolve) => client.once("connect", () => resolve(undefined)));
+  await world.store.kill("SIGKILL");
+  client.disconnect();
+  await service.stop(); // an unhandled rejection would fail this run
 });

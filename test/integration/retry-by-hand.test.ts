@@ -46,7 +46,7 @@ async function startAll() {
 
 test("a failed group is judged anew: its verdict comes as revision 2, and moves from failed to assessed", async () => {
   const { world, shown, failedJob, retry, snapshot } = await startAll();
-  world.provider.setFaults({ status: 400 }); // the request itself is refused: nothing to try elsewhere
+  world.provider.setFaults({ brokenJsonRate: 1 }); // unreadable, and again when asked once more
   const [taskId = ""] = await world.offer(1, { cameraId: "north" });
   await eventually(() => shown(taskId, 1)?.result.outcome).toBe("failed");
   const failed = shown(taskId, 1);
@@ -67,7 +67,7 @@ test("a failed group is judged anew: its verdict comes as revision 2, and moves 
 
 test("a failed group whose crop is gone: a clear error, and it stays failed", async () => {
   const { world, gateway, shown, failedJob, retry } = await startAll();
-  world.provider.setFaults({ status: 400 }); // the request itself is refused: nothing to try elsewhere
+  world.provider.setFaults({ brokenJsonRate: 1 }); // unreadable, and again when asked once more
   const [taskId = ""] = await world.offer(1, { cameraId: "north" });
   await eventually(() => shown(taskId, 1)?.result.outcome).toBe("failed");
   const failed = shown(taskId, 1);
