@@ -236,7 +236,7 @@ class Watching {
     const ends = AbortSignal.any([over, this.#signal]);
     const stalledAfterMs = 2 * plan.expectedMs + 1_000;
     while (!ends.aborted) {
-      await clock.sleep(250, ends).catch(() => {});
+      await clock.sleep(500, ends).catch(() => {});
       if (ends.aborted) break;
       const { frames, lastMs } = seen();
       const silentMs = clock.monotonicMs() - lastMs;

@@ -111,4 +111,4 @@ export class BufferPool {
 }
 
 /** Beyond this many of one size a burst is over, and the memory goes back. */
-const MOST_FREE = 16;
+const MOST_FREE = 32;
