@@ -4,8 +4,8 @@ import { once } from "node:events";
 import type { Picture } from "../../src/detector/picture.ts";
 
 const BITS = 16;
-const WIDTH = 640;
-const HEIGHT = 360;
+export const WIDTH = 640;
+export const HEIGHT = 360;
 const BLACK = 16;
 const WHITE = 235;
 
@@ -28,14 +28,15 @@ export async function makeClockVideo(ffmpeg: string, video: ClockVideo): Promise
   const child = spawn(ffmpeg, [...options.split(" "), video.path], { stdio: ["pipe", "ignore", "inherit"] });
   const ended = once(child, "exit");
   for (let n = 0; n < framesASecond * seconds; n += 1) {
-    if (!child.stdin.write(frame(n))) await once(child.stdin, "drain");
+    if (!child.stdin.write(clockFrame(n))) await once(child.stdin, "drain");
   }
   child.stdin.end();
   const [code] = await ended;
   if (code !== 0) throw new Error(`ffmpeg ended with ${code}`);
 }
 
-function frame(n: number): Buffer {
+/** Grey pixels, row by row, of the frame that shows n. */
+export function clockFrame(n: number): Buffer {
   const row = Buffer.alloc(WIDTH);
   for (let x = 0; x < WIDTH; x += 1) {
     const bit = BITS - 1 - Math.floor((x * BITS) / WIDTH);
