@@ -18,6 +18,8 @@ export interface GroupWorkersParts {
   redis: Redis;
   /** Resolves with each group id announced on `wakeWorker`. */
   onWake: (listener: (keyGroup: string) => void) => () => void;
+  /** Groups that need a worker, for when no announcement was heard. */
+  stirring: (withinMs: number) => Promise<string[]>;
   assess: (job: JobView) => Promise<JobReturn>;
   /** Calls under way may go on so long after a stop was asked for; then they are given up and their tasks go back. */
   graceMs: number;
@@ -106,14 +108,10 @@ export function createGroupWorkers(
   const base = service("group workers", context, async (acquired: Acquired, signal) => {
     acquired.add(parts.onWake(wake), "wake signal", (off) => off());
     acquired.add(running, "workers", closeAll);
-    const [seconds] = await parts.redis.time();
-    for (const id of await parts.redis.zrangebyscore("{vl}:active", Number(seconds) * 1000 - REST_AFTER_MS, "+inf"))
-      wake(id);
+    for (const id of await parts.stirring(REST_AFTER_MS)) wake(id);
     const ticking = loop(context, signal, "worker tick", async () => {
       await clock.sleep(TICK_MS, signal);
-      const [now] = await parts.redis.time();
-      for (const id of await parts.redis.zrangebyscore("{vl}:active", Number(now) * 1000 - 2 * TICK_MS, "+inf"))
-        wake(id);
+      for (const id of await parts.stirring(2 * TICK_MS)) wake(id);
       await restIdle();
     });
     acquired.add(ticking, "tick", (done) => done);

@@ -97,7 +97,7 @@ export function loadKeyGroups(settings: Settings, env: NodeJS.ProcessEnv = proce
     throw new VigilaneError("SETTINGS_INVALID", `the keys' file is wrong:\n  - ${faults.join("\n  - ")}`);
   const cap = settings.callsPerDay ?? DEFAULT_CALLS_PER_DAY;
   if (cap > 0)
-    for (const group of groups)
+    for (const group of groups.filter(({ simulated }) => !simulated))
       group.windows.push({ name: "@callsPerDay", limit: cap, windowMs: WINDOW_MS.requestsPerDay });
   return groups;
 }

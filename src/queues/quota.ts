@@ -101,6 +101,8 @@ export interface Quota {
   restamp(lease: { taskId: string; epoch: number }): Promise<void>;
   /** Ends a call: key group and task in one step. */
   settle(lease: { taskId: string; epoch: number }, ending: Ending, feedback: CallFeedback | null): Promise<Settled>;
+  /** Groups that need a worker: given a job within the last `withinMs`, or with jobs in their queue however they got there. */
+  stirring(withinMs: number): Promise<string[]>;
   /** Every key group as people see it. */
   snapshot(): Promise<KeyGroupEvent[]>;
 }

@@ -14,6 +14,7 @@ const registerScript = script("./register.lua");
 const takeScript = script("./take.lua");
 const markQueuedScript = script("./mark-queued.lua");
 const spendScript = script("./spend.lua");
+const stirringScript = script("./stirring.lua");
 const restampScript = script("./restamp.lua");
 const settleScript = script("./settle.lua");
 
@@ -117,6 +118,10 @@ export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sl
       ];
       const [kind = "stale", word = ""] = Texts.parse(await settleScript.run(redis, [PREFIX], args));
       return { kind: z.enum(["done", "back", "stale"]).parse(kind), word };
+    },
+
+    async stirring(withinMs) {
+      return Texts.parse(await stirringScript.run(redis, [PREFIX], [withinMs]));
     },
 
     snapshot: () => snapshot(redis),

@@ -47,6 +47,7 @@ export function createWorker(settings: Settings, context: Context): Service & { 
         groups,
         redis,
         onWake: (listener) => onMessage(signals, listener),
+        stirring: (withinMs) => quota.stirring(withinMs),
         assess: (job) => assessGroup(job, parts, context),
         graceMs: GRACE_MS,
       },

@@ -34,7 +34,7 @@ async function underLoad(here: World, times: number, disturb: (nth: number) => P
     let startedAt = 0;
     while (startedAt <= disturbedAtMs) startedAt = (await here.nextResult()).metadata.timings.startedAt ?? 0;
     gapsMs.push(Math.round(startedAt - disturbedAtMs));
-    for (let more = 0; more < 50; more++) await here.nextResult(); // back to full load before the next
+    for (let more = 0; more < 25; more++) await here.nextResult(); // back to full load before the next
   }
   const ids = await offering.end();
   return { ids, gapsMs, ...(await here.settled(ids, SETTLES_WITHIN_MS)) };
@@ -87,7 +87,7 @@ test("a process stopped for longer than its locks, and woken", async () => {
   const outcome = await underLoad(here, LONG ? 6 : roles.length, async (nth) => {
     const { pid } = await here.role(roles[nth % roles.length] ?? "");
     process.kill(pid, "SIGSTOP");
-    await new Promise((resolve) => setTimeout(resolve, 8_000)); // longer than job locks (5 s), shard leases (3 s), held keys (4 s)
+    await new Promise((resolve) => setTimeout(resolve, 7_000)); // longer than job locks (5 s), shard leases (3 s), held keys (4 s)
     process.kill(pid, "SIGCONT");
   });
   await expectEachAssessedOnce(here, outcome);

@@ -1,4 +1,7 @@
-import { type Job, Queue } from "bullmq";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { afterEach, expect, test } from "vitest";
 import { assessmentQueueName, BULLMQ_PREFIX } from "../../src/names.ts";
@@ -93,20 +96,33 @@ test("a provider that hangs: the deadline ends the call and blames nobody", asyn
   expect(result).toMatchObject({ outcome: "expired" });
 });
 
-test("200 jobs put straight into a group's queue without a lease all run, and no window is exceeded", async () => {
-  world = await startPipeline({ simulator: { mode: "countOnly" }, settings: { freshnessSeconds: 0 } });
+test("200 jobs put straight into a resting group's queue without a lease all run, and no window is exceeded", async () => {
+  const limits = { requestsPerSecond: 20, requestsPerMinute: 1_200 };
+  const keys = join(mkdtempSync(join(tmpdir(), "vigilane-keys-")), "keys.yaml");
+  const groups = ["busy", "resting"].map((id) => ({ id, keys: [`secret-${id}`], windows: limits }));
+  const line = ({ id }: { id: string }) =>
+    `  - { id: ${id}, provider: simulated, windows: ${JSON.stringify(limits)}, keys: [{ id: key, secret: secret-${id} }] }`;
+  writeFileSync(keys, `keyGroups:\n${groups.map(line).join("\n")}\n`);
+  world = await startPipeline({
+    simulator: { mode: "countOnly", accounts: groups },
+    settings: { freshnessSeconds: 0, keys },
+  });
+  const redis = new Redis(world.redis.url, { maxRetriesPerRequest: null });
+  const queues = groups.map(
+    ({ id }) => new Queue(assessmentQueueName(id), { connection: redis, prefix: BULLMQ_PREFIX }),
+  );
   const [model] = await world.offer(1);
   await world.outcomes([model ?? ""]);
-  const redis = new Redis(world.redis.url, { maxRetriesPerRequest: null });
-  const queue = new Queue(assessmentQueueName("simulated-01"), { connection: redis, prefix: BULLMQ_PREFIX });
-  const { task } = AssessmentJob.parse((await someCompletedJob(redis)).data);
+  const counts = await Promise.all(queues.map((queue) => queue.getJobs(["completed"])));
+  const { task } = AssessmentJob.parse(counts.flat()[0]?.data);
+  const resting = queues[counts.findIndex((jobs) => jobs.length === 0)];
   const tasks = Array.from({ length: 200 }, (_, i) => ({
     ...task,
     taskId: `by-hand-${i}_group1`,
     requestId: `by-hand-${i}`,
     capturedAtMs: Date.now(),
   }));
-  await queue.addBulk(tasks.map((one) => ({ name: "by hand", data: { task: one } })));
+  await resting?.addBulk(tasks.map((one) => ({ name: "by hand", data: { task: one } })));
   const found = await world.outcomes(
     tasks.map((one) => one.taskId),
     60_000,
@@ -116,19 +132,6 @@ test("200 jobs put straight into a group's queue without a lease all run, and no
     for (const [name, window] of Object.entries(account.windows))
       expect(window.most, `${account.id} ${name}`).toBeLessThanOrEqual(window.limit);
   }
-  await queue.close();
+  await Promise.all(queues.map((queue) => queue.close()));
   redis.disconnect();
 });
-
-async function someCompletedJob(redis: Redis): Promise<Job> {
-  for (let i = 1; i <= 10; i++) {
-    const queue = new Queue(assessmentQueueName(`simulated-${String(i).padStart(2, "0")}`), {
-      connection: redis,
-      prefix: BULLMQ_PREFIX,
-    });
-    const [job] = await queue.getJobs(["completed"]);
-    await queue.close();
-    if (job) return job;
-  }
-  throw new Error("no completed job in any queue");
-}

@@ -78,6 +78,8 @@ describe("the keys' file", () => {
     expect(cap({})).toBe(DEFAULT_CALLS_PER_DAY);
     expect(cap({ callsPerDay: 7 })).toBe(7);
     expect(cap({ callsPerDay: 0 })).toBeUndefined();
+    const simulated = load(group().replace("model: qwen-vl-plus", "provider: simulated"), {}, { KEY_ONE: "x" });
+    expect(simulated[0]?.windows.map((w) => w.name)).not.toContain("@callsPerDay");
   });
 });
 
