@@ -1,12 +1,11 @@
 /** The role gateway: page, REST, sockets, bull-board. Wires the waiting room and the image store into it. */
-import { fileURLToPath } from "node:url";
 import { ROLES, type Settings } from "../config.ts";
 import type { Context } from "../context.ts";
 import { readToken, refuseOpenHost } from "../gateway/auth.ts";
 import { createGatewayService, type GatewayService } from "../gateway/gateway.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
-import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+import { imagesFolder, instanceName, pageFolder, storeUrl } from "./places.ts";
 
 export function createGateway(settings: Settings, context: Context): GatewayService {
   refuseOpenHost(settings);
@@ -23,7 +22,7 @@ export function createGateway(settings: Settings, context: Context): GatewayServ
       instance: instanceName("gateway"),
       waiting: (redis) => createWaitingRoom(redis, { maxWaiting, hasImage: (reference) => images.has(reference) }),
       images,
-      pageFolder: fileURLToPath(new URL("../../dashboard/dist", import.meta.url)),
+      pageFolder: pageFolder(),
     },
     context,
   );

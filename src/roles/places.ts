@@ -1,6 +1,8 @@
 /** Where a role finds what it shares with the others. */
+import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Settings } from "../config.ts";
 import { VigilaneError } from "../errors.ts";
 
@@ -21,3 +23,11 @@ export const imagesFolder = (settings: Pick<Settings, "data">) => join(settings.
  * of the same name takes the first one's place; give it another VIGILANE_INSTANCE.
  */
 export const instanceName = (role: string) => process.env.VIGILANE_INSTANCE ?? `${role}-${hostname()}`;
+
+/** The live page's build: two folders up from the sources, three from the server's own build. */
+export function pageFolder(): string {
+  const [ofSources = "", ofBuild = ""] = ["../../dashboard/dist", "../../../dashboard/dist"].map((path) =>
+    fileURLToPath(new URL(path, import.meta.url)),
+  );
+  return existsSync(ofSources) ? ofSources : ofBuild;
+}

@@ -1,7 +1,6 @@
 /** What `vigilane doctor` looks at: a line each. Nothing is started, downloaded or changed. */
 import { accessSync, constants, existsSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { pino } from "pino";
 import { sha256Of } from "../assets/download.ts";
 import { MODELS } from "../assets/models.ts";
@@ -13,6 +12,7 @@ import { VigilaneError } from "../errors.ts";
 import { refuseOpenHost } from "../gateway/auth.ts";
 import { within } from "../lifecycle.ts";
 import { keysFile, loadKeyGroups, sustainedCallsPerSecond } from "../queues/key-groups.ts";
+import { pageFolder } from "../roles/places.ts";
 import { checkStore, connectStore } from "../store.ts";
 import { offeredByCameras, quotaWarning } from "./capacity.ts";
 import { camerasFile, isDemo } from "./prefetch.ts";
@@ -189,7 +189,7 @@ export const realMachine = (context: Context): Machine => ({
     const { bavail, bsize } = statfsSync(folder);
     return bavail * bsize;
   },
-  pageFolder: fileURLToPath(new URL("../../dashboard/dist", import.meta.url)),
+  pageFolder: pageFolder(),
   context,
 });
 
