@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** One project a kind of test: the quick ones side by side, those that start processes one file after the other. */
+/** One project a kind of test, one after the other: the quick ones side by side, those that start processes file by file. */
 export default defineConfig({
   test: {
     reporters: ["default"],
@@ -8,6 +8,7 @@ export default defineConfig({
       {
         test: {
           name: "quick",
+          sequence: { groupOrder: 0 },
           include: ["test/unit/**/*.test.ts", "test/property/**/*.test.ts"],
           testTimeout: 15_000,
         },
@@ -15,6 +16,7 @@ export default defineConfig({
       {
         test: {
           name: "real",
+          sequence: { groupOrder: 1 },
           include: ["test/conformance/**/*.test.ts", "test/integration/**/*.test.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
@@ -24,6 +26,7 @@ export default defineConfig({
       {
         test: {
           name: "whole",
+          sequence: { groupOrder: 2 },
           include: ["test/chaos/**/*.test.ts", "test/browser/**/*.test.ts"],
           testTimeout: 180_000,
           hookTimeout: 120_000,
