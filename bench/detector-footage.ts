@@ -36,7 +36,7 @@ export async function footageBoxes(): Promise<Box[][]> {
   const box = letterbox(pool.inputSize, 768, 576);
   const layout = pictureLayout(box, colour);
   const all: Promise<Box[]>[] = [];
-  const free = Array.from({ length: pool.threads }, () => Promise.resolve());
+  const free = Array.from({ length: pool.places }, () => Promise.resolve());
   const reader = new Y4mReader(
     {
       header() {},

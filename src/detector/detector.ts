@@ -91,7 +91,7 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
 
     /** Keeps every inference thread busy as long as a frame waits. */
     const lookAround = () => {
-      while (looking < pool.threads && !signal.aborted) {
+      while (looking < pool.places && !signal.aborted) {
         const next = schedule.next();
         const camera = next && watched.get(next.cameraId);
         if (!next || !camera) return;

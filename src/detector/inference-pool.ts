@@ -22,34 +22,42 @@ export interface Box {
 export interface InferencePool extends Service {
   /** What the model takes. Only after start. */
   readonly inputSize: InputSize;
-  readonly threads: number;
-  /** Boxes of at least `minScore`, best first. The picture is read until it resolves. At most `threads` at once. */
+  /**
+   * Looks that may be under way at once: one in each thread and one before it, so that a thread does not wait for this
+   * one between two looks.
+   */
+  readonly places: number;
+  /** Boxes of at least `minScore`, best first. The picture is read until it resolves. At most `places` at once. */
   look(picture: Picture, classes: readonly string[], minScore: number): Promise<Box[]>;
 }
 
 interface Thread {
   worker: Worker;
   buffers: BufferNames;
-  /** Answers the look that is under way. */
-  settle: ((message: FromThread | Error) => void) | undefined;
+  /** Answer the looks that are under way, oldest first: a thread answers in the order of asking. */
+  settles: ((message: FromThread | Error) => void)[];
+  /** Between ready and stop its end is a fault. */
+  mayEnd: boolean;
 }
+
+const LOOKS_A_THREAD = 2;
 
 export function createInferencePool(
   model: ModelFile,
   context: Context,
   threads: number = availableParallelism(),
 ): InferencePool {
-  const idle: Thread[] = [];
+  const running: Thread[] = [];
   let inputSize: InputSize | undefined;
 
   const base = service("inference threads", context, async (acquired) => {
-    idle.length = 0;
+    running.length = 0;
     const sizes = await Promise.all(
       Array.from({ length: threads }, async () => {
         const { thread, ready } = startThread(model);
         acquired.add(thread, "inference thread", stopThread);
         const size = await ready;
-        idle.push(thread);
+        running.push(thread);
         return size;
       }),
     );
@@ -59,27 +67,18 @@ export function createInferencePool(
 
   return {
     ...base,
-    threads,
+    places: threads * LOOKS_A_THREAD,
     get inputSize() {
       if (!inputSize) throw new Error("the inference threads are not started");
       return inputSize;
     },
     async look(picture, classes, minScore) {
-      const thread = idle.pop();
-      if (!thread) throw new Error("more looks at once than inference threads");
+      const thread = running.reduce((least, other) => (other.settles.length < least.settles.length ? other : least));
+      if (thread.settles.length >= LOOKS_A_THREAD) throw new Error("more looks at once than places");
       const wanted = classes.map((name) => model.classes.indexOf(name)).filter((index) => index >= 0);
-      try {
-        const answer = await ask(thread, {
-          kind: "look",
-          layout: picture.layout,
-          buffer: thread.buffers.name(picture.data),
-          wanted,
-          minScore,
-        });
-        return boxesOf(answer, model.classes);
-      } finally {
-        idle.push(thread);
-      }
+      const { layout, data } = picture;
+      const buffer = thread.buffers.name(data);
+      return boxesOf(await ask(thread, { kind: "look", layout, buffer, wanted, minScore }), model.classes);
     },
   };
 }
@@ -89,21 +88,28 @@ const THREAD_FILE = new URL(`./inference-thread.${import.meta.url.endsWith(".ts"
 
 function startThread(model: ModelFile): { thread: Thread; ready: Promise<InputSize> } {
   const worker = new Worker(THREAD_FILE, { workerData: model, name: "inference" });
-  const thread: Thread = { worker, buffers: new BufferNames(), settle: undefined };
-  const answer = (message: FromThread | Error) => {
-    const settle = thread.settle;
-    thread.settle = undefined;
-    settle?.(message);
-  };
+  const thread: Thread = { worker, buffers: new BufferNames(), settles: [], mayEnd: true };
   const ready = new Promise<InputSize>((resolve, reject) => {
-    thread.settle = (message) => {
+    thread.settles.push((message) => {
       if (message instanceof Error) reject(message);
-      else if (message.kind === "ready") resolve(message.inputSize);
-    };
+      else if (message.kind === "ready") {
+        thread.mayEnd = false;
+        resolve(message.inputSize);
+      }
+    });
   });
+  const answer = (message: FromThread) => thread.settles.shift()?.(message);
+  const end = (error: Error) => {
+    for (const settle of thread.settles.splice(0)) settle(error);
+  };
   worker.on("message", answer);
-  worker.on("error", (error) => answer(asUnreadable(error, model)));
-  worker.on("exit", () => answer(new VigilaneError("STOPPED", "the inference thread has ended")));
+  worker.on("error", (error) => end(asUnreadable(error, model)));
+  worker.on("exit", () => {
+    const ended = new VigilaneError("STOPPED", "the inference thread has ended");
+    end(ended);
+    // Uncaught on purpose: without its thread this process looks at nothing, and a new one does.
+    if (!thread.mayEnd) throw ended;
+  });
   return { thread, ready };
 }
 
@@ -114,7 +120,9 @@ function asUnreadable(error: unknown, model: ModelFile): Error {
 }
 
 /** By message, so that it ends between two looks. */
-function stopThread({ worker }: Thread): Promise<void> {
+function stopThread(thread: Thread): Promise<void> {
+  const { worker } = thread;
+  thread.mayEnd = true;
   if (worker.threadId === -1) return Promise.resolve();
   return new Promise((resolve) => {
     worker.once("exit", () => resolve());
@@ -124,7 +132,7 @@ function stopThread({ worker }: Thread): Promise<void> {
 
 function ask(thread: Thread, message: ToThread): Promise<FromThread> {
   return new Promise((resolve, reject) => {
-    thread.settle = (answer) => (answer instanceof Error ? reject(answer) : resolve(answer));
+    thread.settles.push((answer) => (answer instanceof Error ? reject(answer) : resolve(answer)));
     thread.worker.postMessage(message);
   });
 }

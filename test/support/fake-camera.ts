@@ -53,14 +53,14 @@ export function fakeCameras(): FakeCameras {
 }
 
 /** Answers every look with the same boxes. `looked` counts. */
-export function fakePool(boxes: readonly Box[], threads = 2): InferencePool & { readonly looked: number } {
+export function fakePool(boxes: readonly Box[], places = 2): InferencePool & { readonly looked: number } {
   let looked = 0;
   return {
     name: "fake threads",
     start: () => Promise.resolve(),
     stop: () => Promise.resolve(),
     inputSize,
-    threads,
+    places,
     look() {
       looked += 1;
       return Promise.resolve(boxes.map((box) => ({ ...box })));
