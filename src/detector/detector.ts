@@ -49,6 +49,8 @@ interface Watched {
   intervalMs: number;
   classes: readonly string[];
   tracks: TrackState;
+  /** The end of the newest look's way to the outbox: a camera's messages keep their order. */
+  sent: Promise<void>;
 }
 
 /** What one look found. */
@@ -82,7 +84,13 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
     await acquired.start(pool);
     for (const camera of cameras) {
       const intervalMs = camera.frameIntervalMs ?? parts.defaultIntervalMs;
-      watched.set(camera.id, { camera, intervalMs, classes: camera.classes ?? ROAD_USERS, tracks: NO_TRACKS });
+      watched.set(camera.id, {
+        camera,
+        intervalMs,
+        classes: camera.classes ?? ROAD_USERS,
+        tracks: NO_TRACKS,
+        sent: Promise.resolve(),
+      });
       board.add(camera, intervalMs);
       schedule.add(camera.id, camera.weight ?? 1);
     }
@@ -116,7 +124,8 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
         board.looked(camera.camera.id, frame.capturedAtMs);
         // Both read the picture before they first wait, so the frame can go right after.
         if (previews.isWatched(camera.camera.id)) void showPreview(frame.picture, detection, frame, detectedAtMs);
-        follow(sendOff(frame.picture, detection));
+        camera.sent = sendOff(frame.picture, detection, camera.sent);
+        follow(camera.sent);
       } finally {
         frame.release();
       }
@@ -131,7 +140,7 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
       }
     };
 
-    const sendOff = async (picture: Picture, detection: Parcelled) => {
+    const sendOff = async (picture: Picture, detection: Parcelled, before: Promise<void>) => {
       const crops = await Promise.all(
         detection.trafficGroups.map(async ({ groupIndex, bbox }) => {
           const jpeg = await cropGroup(picture, bbox).catch((error: unknown) => {
@@ -142,6 +151,7 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
           return [{ groupIndex, jpeg, ...(parts.hashCrops && { imageHash: await imageHash(jpeg) }) }];
         }),
       );
+      await before;
       outbox.offer({ detection, crops: crops.flat() });
     };
 

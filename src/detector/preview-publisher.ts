@@ -10,6 +10,7 @@ import { KEYS } from "../names.ts";
 interface Lane {
   sending: boolean;
   newest: Buffer | undefined;
+  capturedAtMs: number;
 }
 
 export class PreviewPublisher {
@@ -40,6 +41,8 @@ export class PreviewPublisher {
   /** Never waits, never throws. */
   offer(header: PreviewHeader, jpeg: Buffer): void {
     const lane = this.#lane(header.cameraId);
+    if (header.capturedAtMs < lane.capturedAtMs) return; // its JPEG was ready after that of a later one
+    lane.capturedAtMs = header.capturedAtMs;
     const message = previewMessage(header, jpeg);
     if (!lane.sending) {
       void this.#send(header.cameraId, lane, message);
@@ -65,7 +68,7 @@ export class PreviewPublisher {
   #lane(cameraId: string): Lane {
     let lane = this.#lanes.get(cameraId);
     if (!lane) {
-      lane = { sending: false, newest: undefined };
+      lane = { sending: false, newest: undefined, capturedAtMs: Number.NEGATIVE_INFINITY };
       this.#lanes.set(cameraId, lane);
     }
     return lane;

@@ -103,8 +103,8 @@ test("exactly one message for every frame looked at, also for those under way at
     sent.push(...messages);
     return Promise.resolve();
   });
-  await feed(5);
-  cameras.frame("a", 9_000);
+  await feed(25);
+  cameras.frame("a", 90_000);
   await detector.stop();
   const messages = parsed(sent);
   expect(messages).toHaveLength(pool.looked);
@@ -118,6 +118,12 @@ test("exactly one message for every frame looked at, also for those under way at
     expect(detectedObjects.map(({ trackId }) => trackId)).toEqual([1, 2]);
   }
   expect(cameras.lent).toBe(0);
+  for (const id of ["a", "b"]) {
+    const times = messages
+      .filter(({ cameraId }) => cameraId === id)
+      .map(({ capturedAt }) => Date.parse(capturedAt ?? ""));
+    expect(times).toEqual([...times].sort((p, q) => p - q)); // a later look's crops may be ready first
+  }
 });
 
 test("each change of a camera's state is in the hash and an event; a stopped detector's cameras are offline", async () => {
