@@ -47,10 +47,7 @@ export async function admitDetections(
   for await (const batch of parts.detections.batches()) {
     const work = admitBatch(batch, parts, counts)
       .catch(async (error) => {
-        log.warn(
-          { err: error, shard: batch.shard, messages: batch.messages.length },
-          "admission failed; the messages come again",
-        );
+        log.warn({ err: error, shard: batch.shard, messages: batch.messages.length }, "admission failed; comes again");
         await batch.giveBack(500).catch(() => {});
       })
       .finally(() => atWork.delete(work));
@@ -64,33 +61,61 @@ export async function admitDetections(
     { room, images, policyOf, maxOutbox, detections }: AdmitParts,
     seen: AdmitCounts,
   ) {
-    const arrivals: Arrival[] = [];
+    const arrivals = new Map<TopicMessage, Arrival[]>();
     for (const message of batch.messages) {
       const reading = readDetection(message.value);
       seen.messages += 1;
       if (reading.kind === "unreadable") {
-        seen.deadLetters += 1;
-        log.warn(
-          { shard: message.shard, position: message.position, why: reading.why },
-          "a message that is no detection goes to the dead letters",
-        );
-        await batch.deadLetter(message, { code: "ENVELOPE_UNREADABLE", message: reading.why });
+        await toDeadLetters(batch, message, reading.why, seen);
         continue;
       }
-      const { tasks, captureTrusted } = groupsToTasks(
-        reading.detection,
-        message,
-        policyOf(String(reading.detection.cameraId)),
-      );
+      const policy = policyOf(String(reading.detection.cameraId));
+      const { tasks, captureTrusted } = groupsToTasks(reading.detection, message, policy);
       if (!captureTrusted) seen.captureUntrusted += 1;
       seen.groups += tasks.length;
       const messageId = messageIdOf(reading.detection, message);
-      for (const task of tasks) arrivals.push(await toArrival(task, messageId, message, images));
+      arrivals.set(message, await Promise.all(tasks.map((task) => toArrival(task, messageId, message, images))));
     }
-    const { admissions, outboxLength } = await room.admit(arrivals);
-    await readmitConflicts(room, arrivals, admissions);
+    let outboxLength = 0;
+    try {
+      outboxLength = await admitAll(room, [...arrivals.values()].flat());
+    } catch (error) {
+      if (!isFaultOfMessage(error)) throw error;
+      for (const [message, some] of arrivals) await admitAlone(batch, message, some, room, seen);
+    }
     await batch.acknowledge();
     if (outboxLength > maxOutbox) await rest(detections, room, maxOutbox);
+  }
+
+  async function admitAll(room: WaitingRoom, arrivals: Arrival[]): Promise<number> {
+    const { admissions, outboxLength } = await room.admit(arrivals);
+    await readmitConflicts(room, arrivals, admissions);
+    return outboxLength;
+  }
+
+  /** One message among others cannot be admitted: it must not hold up its shard, and its groups still get their outcomes. */
+  async function admitAlone(
+    batch: Batch,
+    message: TopicMessage,
+    arrivals: Arrival[],
+    room: WaitingRoom,
+    seen: AdmitCounts,
+  ) {
+    try {
+      await admitAll(room, arrivals);
+    } catch (error) {
+      if (!isFaultOfMessage(error)) throw error;
+      const why = `cannot be admitted: ${error instanceof Error ? error.message.slice(0, 200) : String(error)}`;
+      await room.admit(arrivals.map((arrival) => bareFailure(arrival, "GROUP_UNREADABLE", why))).catch(() => {});
+      await toDeadLetters(batch, message, why, seen);
+    }
+  }
+
+  async function toDeadLetters(batch: Batch, message: TopicMessage, why: string, seen: AdmitCounts) {
+    seen.deadLetters += 1;
+    const { shard, position } = message;
+    log.warn({ shard, position, why }, "a message that is no detection goes to the dead letters");
+    await batch.deadLetter(message, { code: "ENVELOPE_UNREADABLE", message: why });
   }
 
   /** The same id with another content gets an id of its own, made from the content, so that it too has its one outcome. */
@@ -115,6 +140,37 @@ export async function admitDetections(
       detections.resume();
     }
   }
+}
+
+/** Each group of a message that is given up ends as failed, with this reason. For messages that end their process. */
+export async function failGroups(
+  message: TopicMessage,
+  reason: { code: string; message: string },
+  room: WaitingRoom,
+): Promise<void> {
+  const reading = readDetection(message.value);
+  if (reading.kind === "unreadable") return;
+  const { tasks } = groupsToTasks(reading.detection, message, { freshnessSeconds: 0, reuseSeconds: 0 });
+  const messageId = messageIdOf(reading.detection, message);
+  const failed = tasks.map(({ task }) => ({ task, messageId, order: "" }));
+  await room.admit(failed.map((arrival) => bareFailure(arrival, reason.code, reason.message)));
+}
+
+/** Only what a result needs: whatever else the task holds may be what was wrong. */
+function bareFailure({ task, messageId, order }: Arrival, code: string, message: string): Arrival {
+  const bare = { ...task, objects: [], memberIndices: [], features: null, imageUrl: null, imageHash: null };
+  return { task: bare, messageId, order, failed: { code, message } };
+}
+
+/** The store is there and well, but this content is too much for our own code or for the script. */
+function isFaultOfMessage(error: unknown): boolean {
+  if (error instanceof RangeError || error instanceof TypeError || error instanceof SyntaxError) return true;
+  return (
+    error instanceof Error &&
+    error.name === "ReplyError" &&
+    /user_script|error running script/i.test(error.message) &&
+    !/OOM|READONLY|LOADING/.test(error.message)
+  );
 }
 
 async function toArrival(

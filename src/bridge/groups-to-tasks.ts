@@ -1,7 +1,7 @@
 /** One task for every entry of a detection's `trafficGroups`, also for those that cannot be judged. Pure. */
 import type { CameraPolicy } from "../cameras.ts";
 import { IMAGE_REFERENCE } from "../images/image-store.ts";
-import type { AssessmentTask, Bbox, DetectedObject } from "../messages.ts";
+import type { AssessmentTask, Bbox, DetectedObject, GroupFeatures } from "../messages.ts";
 import { scoreGroup } from "../score.ts";
 import type { TopicMessage } from "../topics/topic-log.ts";
 import type { ReadDetection, ReadGroup } from "./read-detection.ts";
@@ -39,11 +39,9 @@ export function groupsToTasks(
     seen.set(entry.groupIndex, nth);
     const taskId = `${messageId}_group${entry.groupIndex}${nth > 1 ? `_${nth}` : ""}`;
     const image = imageOf(entry);
-    const memberIndices = entry.group?.memberIndices ?? [];
-    const objects = memberIndices
-      .map((i) => detection.objects[i])
-      .filter((object): object is DetectedObject => !!object);
-    const features = entry.group?.features ?? null;
+    const memberIndices = [...new Set(entry.group?.memberIndices ?? [])].filter((i) => detection.objects[i]);
+    const objects = memberIndices.map((i) => detection.objects[i]).filter((object) => !!object);
+    const features = entry.group?.features ? knownFeatures(entry.group.features) : null;
     const task: AssessmentTask = {
       taskId,
       requestId: messageId,
@@ -52,7 +50,7 @@ export function groupsToTasks(
       groupIndex: entry.groupIndex,
       imageUrl: image.kind === "reference" ? image.reference : null,
       imageHash: hashOf(entry),
-      objects,
+      objects: objects.map(knownFields),
       memberIndices,
       bbox: entry.group?.bbox ?? NO_BOX,
       imageWidth: detection.imageWidth,
@@ -72,6 +70,16 @@ export function groupsToTasks(
     return { task, inlineImage: image.kind === "inline" ? image.bytes : null, ...(failed && { failed }) };
   });
   return { tasks, captureTrusted: trusted };
+}
+
+/** Without what other producers add: a task stays small, flat and readable whatever they add. */
+function knownFields({ class: name, confidence, bbox, trackId }: DetectedObject): DetectedObject {
+  return { class: name.slice(0, 100), confidence, bbox, ...(trackId !== undefined && { trackId }) };
+}
+
+function knownFeatures(features: GroupFeatures): GroupFeatures {
+  const { vulnerableToVehiclePx, vulnerableToVehicleHeights, closingSpeedPxPerSecond, maxOverlap } = features;
+  return { vulnerableToVehiclePx, vulnerableToVehicleHeights, closingSpeedPxPerSecond, maxOverlap };
 }
 
 /** Only what can be compared. */

@@ -118,5 +118,5 @@ function parseForgiving(value: Buffer): unknown {
 
 function numberIn(value: unknown, field: string): number | undefined {
   const found = typeof value === "object" && value !== null ? (value as Record<string, unknown>)[field] : undefined;
-  return typeof found === "number" && Number.isInteger(found) ? found : undefined;
+  return typeof found === "number" && Number.isSafeInteger(found) ? found : undefined;
 }

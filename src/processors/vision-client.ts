@@ -1,6 +1,7 @@
 /** Calls of a vision LLM at any OpenAI-compatible server. The only file that imports `openai`. */
 import OpenAI, { APIConnectionTimeoutError, APIError } from "openai";
 import { Agent, fetch as pooledFetch } from "undici";
+import { z } from "zod";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import type { ChatMessage } from "./prompt.ts";
@@ -137,14 +138,20 @@ function readCompletion(
   }
   return {
     // A server that answers 200 with anything else has said nothing: the verdict's reader calls that unreadable.
-    text: choice?.message?.content ?? "",
-    model: data?.model || askedModel,
-    tokens: data?.usage ? { prompt: data.usage.prompt_tokens, completion: data.usage.completion_tokens } : null,
+    text: textIn(choice?.message?.content),
+    model: textIn(data?.model) || askedModel,
+    tokens: Usage.safeParse(data?.usage).data ?? null,
     latencyMs,
     simulated: headers["x-vigilane-simulated"] === "true" || data?.system_fingerprint === "simulated",
     headers,
   };
 }
+
+/** Servers call themselves compatible and answer what they like: nothing of it is taken on trust. */
+const textIn = (value: unknown) => (typeof value === "string" ? value : "");
+const Usage = z
+  .object({ prompt_tokens: z.number(), completion_tokens: z.number() })
+  .transform(({ prompt_tokens: prompt, completion_tokens: completion }) => ({ prompt, completion }));
 
 interface Circumstances {
   timedOutAfterMs: number | undefined;

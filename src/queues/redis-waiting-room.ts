@@ -82,7 +82,7 @@ function entry({ task, messageId, order, failed }: Arrival): string {
   const tracks = task.objects
     .flatMap(({ trackId }) => (trackId === undefined ? [] : [trackId]))
     .toSorted((a, b) => a - b);
-  return JSON.stringify({
+  const fields = {
     id: task.taskId,
     m: messageId,
     h: contentHash(task),
@@ -97,7 +97,9 @@ function entry({ task, messageId, order, failed }: Arrival): string {
     img: task.imageUrl ?? "",
     json: JSON.stringify(task),
     failed: failed ? JSON.stringify(failed) : "",
-  });
+  };
+  // Lua's JSON refuses lone surrogates; as UTF-8 they are the replacement character anyway.
+  return JSON.stringify(fields, (_name, value: unknown) => (typeof value === "string" ? value.toWellFormed() : value));
 }
 
 async function readTask(redis: Redis, taskId: string): Promise<TaskView | null> {

@@ -1,7 +1,7 @@
 /** The bridge's role: admits detections to the waiting room, fans out to the key groups' queues, writes outcomes back. */
 import type { Redis } from "ioredis";
 import { z } from "zod";
-import { admitDetections } from "../bridge/admit.ts";
+import { admitDetections, failGroups } from "../bridge/admit.ts";
 import { fanOut } from "../bridge/fan-out.ts";
 import { writeBack } from "../bridge/write-back.ts";
 import { policyOf, readCameras } from "../cameras.ts";
@@ -25,6 +25,7 @@ import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 
 const HOUR_MS = 3_600_000;
 const SWEEP_MS = 250;
+const POISON = { code: "POISON", message: "processing this message ended the process five times" };
 const MAX_OUTBOX = 50_000;
 /** With older consumers on the results topic, revisions by hand go here. */
 const REVISIONS_TOPIC = "risk-assessment-revisions";
@@ -80,6 +81,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     const detections = topics.subscribe(TOPICS.detections, {
       group: CONSUMER_GROUPS.bridge,
       consumer: instanceName("bridge"),
+      onPoison: (message) => failGroups(message, POISON, room),
     });
     run(
       "admission",
@@ -148,7 +150,11 @@ function collectDeaths(signals: Redis) {
   };
   signals.on("message", handler);
   return {
-    take: () => dead.splice(0),
+    known: () => [...dead],
+    /** Their tasks are back. */
+    forget: (handled: readonly string[]) => {
+      for (const worker of handled) dead.splice(dead.indexOf(worker), 1);
+    },
     /** Resolves at the next announcement. */
     next: () => new Promise<void>((resolve) => (announce = resolve)),
     off: () => signals.off("message", handler),
@@ -165,8 +171,9 @@ async function sweepOnce(
   const ticked = new AbortController();
   await Promise.race([deaths.next(), clock.sleep(SWEEP_MS, AbortSignal.any([signal, ticked.signal]))]);
   ticked.abort();
-  const dead = deaths.take();
+  const dead = deaths.known();
   const swept = await room.sweep(dead);
+  deaths.forget(dead);
   if (dead.length > 0 || swept.overdue > 0) log.info({ dead, ...swept }, "tasks of a dead worker are back");
   else if (swept.lapsed > 0) log.debug(swept, "leases lapsed unspent");
 }

@@ -63,6 +63,25 @@ test("an unreadable envelope goes to the dead letters; a bad group fails alone; 
   ended.abort();
 });
 
+test("messages that are too much for us hold nobody up, and each of their groups has its outcome", async () => {
+  world = await startPipeline();
+  const base = { cameraId: "cam", detectedObjects: [], groupImages: [] };
+  const group = { objectCount: 0, bbox: [0, 0, 1, 1], classes: [], averageConfidence: 0, memberIndices: [0] };
+  const deep = `${"[".repeat(5_000)}${"]".repeat(5_000)}`;
+  const odd = [
+    JSON.stringify({ ...base, messageId: "huge", trafficGroups: [{ groupIndex: 1e300 }] }),
+    JSON.stringify({ ...base, messageId: "lone-\ud800", trafficGroups: [{ ...group, groupIndex: 1 }] }),
+    JSON.stringify({ ...base, cameraId: "\udfff", messageId: "camera", trafficGroups: [{ ...group, groupIndex: 1 }] }),
+    `{"messageId":"deep","cameraId":"cam","trafficGroups":[{"groupIndex":1,"objectCount":1,"bbox":[0,0,1,1],"classes":[],"averageConfidence":0,"memberIndices":[0],"x":${deep}}],"detectedObjects":[{"class":"car","confidence":1,"bbox":[0,0,1,1],"y":${deep}}]}`,
+  ];
+  await world.publish(odd.map((text) => ({ key: "cam", value: Buffer.from(text) })));
+  const [good = ""] = await world.offer(1);
+  const ids = ["huge_group1", "lone-\ud800_group1", "camera_group1", "deep_group1"];
+  const found = await world.outcomes([...ids, good]);
+  expect(ids.map((id) => found.get(id)?.map((result) => result.outcome))).toEqual(ids.map(() => ["failed"]));
+  expect(found.get(good)?.map((result) => result.outcome)).toEqual(["assessed"]);
+});
+
 test("a broken answer is asked again once, then the task fails and is never 'none'", async () => {
   world = await startPipeline();
   world.provider.setFaults({ brokenJsonRate: 1 });

@@ -120,6 +120,15 @@ describe("groups to tasks", () => {
   });
 });
 
+test("members are counted once, and what other producers add to objects is left out", () => {
+  const [one] = tasksOf(message({ trafficGroups: [group({ memberIndices: [1, 1, 1, 0] })] }));
+  expect(one?.task.memberIndices).toEqual([1, 0]);
+  expect(one?.task.objects).toEqual([
+    { class: "person", confidence: 0.8, bbox: [5, 5, 10, 10] },
+    { class: "car", confidence: 0.9, bbox: [0, 0, 5, 5] },
+  ]);
+});
+
 test("an outcome becomes a message that older consumers can read", () => {
   const [one] = tasksOf(message());
   const fields = {
