@@ -17,10 +17,11 @@ import {
   playbackOptions,
   type SourceKind,
 } from "./ffmpeg-options.ts";
-import { type FfmpegRun, startFfmpeg, withoutPasswords } from "./ffmpeg-process.ts";
+import { type FfmpegRun, startFfmpeg } from "./ffmpeg-process.ts";
 import type { FrameSourceFactory } from "./frame-source.ts";
 import { type Letterbox, letterbox } from "./letterbox.ts";
 import { type PictureLayout, pictureLayout } from "./picture.ts";
+import { textToShown } from "./source-to-shown.ts";
 import { type DecodingPlan, FactsReader, planDecoding, type StreamFacts } from "./stream-facts.ts";
 import { BufferPool, Y4mReader } from "./y4m.ts";
 
@@ -112,7 +113,7 @@ class Watching {
       failures = end.frames > 0 && clock.monotonicMs() - startedMs > SOUND_MS ? 1 : failures + 1;
       const backOffMs =
         Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** (failures - 1)) * (0.75 + Math.random() / 2);
-      const why = withoutPasswords(end.why || "the stream ended");
+      const why = textToShown(end.why || "the stream ended", this.#options.source);
       this.#say(end.frames > 0 && failures === 1 ? "stalled" : "offline", why);
       log.warn({ cameraId, why, failures, againInMs: Math.round(backOffMs) }, "the camera's stream broke off");
       await clock.sleep(backOffMs, this.#signal).catch(() => {});

@@ -8,9 +8,10 @@ import { Writable } from "node:stream";
 import { promisify } from "node:util";
 import fluent from "fluent-ffmpeg";
 import { VigilaneError } from "../errors.ts";
+import { textToShown } from "./source-to-shown.ts";
 
 export interface FfmpegRun {
-  /** Why it ended, in ffmpeg's own last words, without passwords; "" for exit code 0. Never rejects. */
+  /** Why it ended, in ffmpeg's own last words, without passwords and queries; "" for exit code 0. Never rejects. */
   readonly ended: Promise<string>;
   /** SIGKILL: nothing of it is worth finishing. Resolves when it is gone. */
   kill(): Promise<void>;
@@ -63,7 +64,7 @@ export function startFfmpeg(
   const ended = new Promise<string>((resolve) => {
     const settle = (why: string) => {
       alive.delete(command);
-      resolve(withoutPasswords(fault ?? why));
+      resolve(textToShown(fault ?? why, input));
     };
     command.on("start", () => {
       started = true;
@@ -100,11 +101,6 @@ function twoAtLeast(options: string[]): [string, string, ...string[]] {
   const [first, second, ...rest] = options;
   if (first === undefined || second === undefined) throw new Error("at least two options");
   return [first, second, ...rest];
-}
-
-/** rtsp://user:password@camera → rtsp://…@camera, wherever it stands. */
-export function withoutPasswords(text: string): string {
-  return text.replaceAll(/\/\/[^@/\s]+@/g, "//…@");
 }
 
 /** Options that every source needs came with 5.1 (RTSP's -timeout with 5.0, -fps_mode with 5.1). */

@@ -8,6 +8,7 @@ import { readCameras } from "../cameras.ts";
 import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
 import { checkFfmpeg } from "../detector/ffmpeg-process.ts";
+import { sourceToShown } from "../detector/source-to-shown.ts";
 import { VigilaneError } from "../errors.ts";
 import { refuseOpenHost } from "../gateway/auth.ts";
 import { within } from "../lifecycle.ts";
@@ -219,7 +220,7 @@ async function askStore(url: string, context: Context): Promise<{ text: string; 
 }
 
 function sourceIsThere(whose: string, source: string): string {
-  if (/^[a-z]+:\/\//i.test(source) || existsSync(source)) return `${whose}: ${source.replace(/\/\/[^@/]*@/, "//…@")}`;
+  if (/^[a-z]+:\/\//i.test(source) || existsSync(source)) return `${whose}: ${sourceToShown(source)}`;
   throw wrong(
     `${whose}: there is no ${source}`,
     "Correct the source: a file, a folder of images, /dev/videoN, or an rtsp:// or http(s):// address.",

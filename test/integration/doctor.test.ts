@@ -74,6 +74,13 @@ test("footage: a source that is not there, a cameras' file with faults", async (
   expect((await look(["--cameras", cameras])).footage).toMatchObject(fault(/cameras\.yaml:4/));
 });
 
+test("footage: an address is shown without its user, password and query", async () => {
+  for (const source of ["rtsp://user:p@secret@cam/1", "http://cam/v?user=admin&pwd=secret"]) {
+    const { footage } = await look(["--source", source]);
+    expect(footage).toMatchObject({ ok: true, text: expect.stringMatching(/cam\/(1|v\?…)$/) });
+  }
+});
+
 test("store: away, may evict, asked for but not installed", async () => {
   expect((await look(["--redis-url", "redis://127.0.0.1:1"])).store).toMatchObject(
     fault(/nothing answers.*Start Redis/),

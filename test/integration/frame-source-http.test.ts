@@ -4,6 +4,7 @@ import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import sharp from "sharp";
 import { expect, onTestFinished, test } from "vitest";
+import { createLogger } from "../../src/context.ts";
 import { createFfmpegSources } from "../../src/detector/ffmpeg-frame-source.ts";
 import { clockFrame, HEIGHT, readClock, WIDTH } from "../support/clock-video.ts";
 import { quiet, testFfmpeg } from "../support/detector-assets.ts";
@@ -82,4 +83,45 @@ test("MJPEG over HTTP: a look an interval, no look late; what breaks off is begu
   const before = seen.length;
   await until(() => seen.length > before + 2);
   expect(states.join()).not.toContain("secret");
+});
+
+test.each([
+  "http://127.0.0.1:PORT/video.cgi?user=admin&pwd=secret",
+  "http://user:p@secret@127.0.0.1:PORT/video.cgi?pwd=secret",
+  "rtsp://user:p@secret@127.0.0.1:PORT/1?pwd=secret",
+])("nothing that is said of %s holds its secrets, neither state nor log", async (address) => {
+  const server = createServer((request, response) => {
+    response.writeHead(request.url?.includes("cgi") ? 404 : 400).end();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const lines: string[] = [];
+  const log = createLogger("detector", "debug", { write: (line) => void lines.push(line) });
+  const offline = Promise.withResolvers<string>();
+  const source = address.replace("PORT", String((server.address() as AddressInfo).port));
+  const camera = createFfmpegSources(await testFfmpeg(), { ...quiet, log })({
+    cameraId: "a",
+    source,
+    intervalMs: 500,
+    startAtSeconds: 0,
+    loop: true,
+    inputSize: { kind: "open", longSidePx: 640 },
+    sink: {
+      frame: ({ release }) => release(),
+      state: (state, detail) => {
+        if (state === "offline") offline.resolve(detail);
+      },
+    },
+  });
+  onTestFinished(async () => {
+    await camera.stop();
+    server.closeAllConnections();
+    server.close();
+  });
+  await camera.start();
+  const detail = await offline.promise;
+  await camera.stop();
+  expect(detail).not.toBe("");
+  expect(lines.join()).toContain("broke off");
+  expect(detail + lines.join()).not.toContain("secret");
 });
