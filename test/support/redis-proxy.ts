@@ -1,26 +1,39 @@
 /**
- * A proxy before Redis that can stop at a named script: before it is forwarded, or after it ran but before its answer is
- * delivered. What is then killed dies between two steps of its life, without any test code in the product.
+ * A proxy before Redis that can stop at a named script of a named process: before it is forwarded, or after it ran but
+ * before its answer is delivered. What is then killed dies between two steps of its life, without any test code in the
+ * product. Linux alone: /proc tells whose connection it is.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { createRequire } from "node:module";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { dirname, join } from "node:path";
+
+export interface StopPoint {
+  /** "queues/take.lua", or "bullmq/addStandardJob". */
+  script: string;
+  when: "before" | "after";
+  /** Only this process's call counts. */
+  pid: number;
+}
 
 export interface RedisProxy {
   url: string;
-  /** At the next call of this script ("queues/take.lua"): holds it (before) or its answer (after), runs `act`, then breaks that connection. */
-  stopAt(script: string, when: "before" | "after", act: () => void): Promise<void>;
+  /** At the next such call: holds it (before) or its answer (after), runs `act`, then breaks that connection. */
+  stopAt(point: StopPoint, act: () => void): Promise<void>;
   close(): Promise<void>;
 }
 
 export async function startRedisProxy(targetPort: number): Promise<RedisProxy> {
-  type Stop = { needle: Buffer; when: "before" | "after"; act: () => void; done: () => void };
+  type Stop = StopPoint & { sha: string; act: () => void; done: () => void };
   let stop: Stop | undefined;
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     const upstream = connect(targetPort, "127.0.0.1");
-    let heldBy: Stop | undefined;
+    const commands = new CommandReader();
+    /** The answer to `echo` comes last: then the script before it has run. */
+    let held: { by: Stop; echo: string; answers: Buffer } | undefined;
     const strike = (at: Stop) => {
       at.act();
       client.destroy();
@@ -38,17 +51,23 @@ export async function startRedisProxy(targetPort: number): Promise<RedisProxy> {
       });
     }
     client.on("data", (data) => {
-      const at = stop;
-      if (at && data.includes(at.needle)) {
-        stop = undefined;
-        if (at.when === "before") return strike(at);
-        heldBy = at;
+      for (const { bytes, name, first } of commands.read(data)) {
+        const at = stop;
+        const here = at && name === "evalsha" && first === at.sha && owns(at.pid, client.remotePort ?? 0);
+        if (here) {
+          stop = undefined;
+          if (at.when === "before") return strike(at);
+          held = { by: at, echo: randomUUID(), answers: Buffer.alloc(0) };
+        }
+        upstream.write(bytes);
+        if (here && held) upstream.write(`*2\r\n$4\r\nPING\r\n$36\r\n${held.echo}\r\n`);
       }
-      upstream.write(data);
     });
     upstream.on("data", (data) => {
-      if (heldBy) return strike(heldBy);
-      client.write(data);
+      if (!held) return void client.write(data);
+      held.answers = Buffer.concat([held.answers, data]);
+      // Within a transaction it is only QUEUED, and comes back at its EXEC.
+      if (held.answers.includes(held.echo)) strike(held.by);
     });
   });
   server.listen(0, "127.0.0.1");
@@ -56,9 +75,9 @@ export async function startRedisProxy(targetPort: number): Promise<RedisProxy> {
   const { port } = server.address() as AddressInfo;
   return {
     url: `redis://127.0.0.1:${port}`,
-    stopAt(script, when, act) {
+    stopAt(point, act) {
       const { promise, resolve } = Promise.withResolvers<void>();
-      stop = { needle: Buffer.from(shaOf(script)), when, act, done: resolve };
+      stop = { ...point, sha: shaOf(point.script), act, done: resolve };
       return promise;
     },
     async close() {
@@ -69,9 +88,72 @@ export async function startRedisProxy(targetPort: number): Promise<RedisProxy> {
   };
 }
 
-/** As ioredis sends it: EVALSHA with the digest of the folder's prelude and the script. `script`: "queues/take.lua". */
+/** Cuts what a client sends into whole commands (arrays of bulk strings, all that ioredis sends). */
+class CommandReader {
+  #rest: Buffer = Buffer.alloc(0);
+
+  *read(data: Buffer): Generator<{ bytes: Buffer; name: string; first: string }> {
+    this.#rest = this.#rest.length > 0 ? Buffer.concat([this.#rest, data]) : data;
+    for (let command = this.#next(); command; command = this.#next()) yield command;
+  }
+
+  #next() {
+    const count = this.#number(0, "*");
+    if (!count) return undefined;
+    let { at } = count;
+    const words: string[] = [];
+    for (let i = 0; i < count.value; i++) {
+      const length = this.#number(at, "$");
+      if (!length || this.#rest.length < length.at + length.value + 2) return undefined;
+      at = length.at + length.value + 2;
+      if (i < 2) words.push(this.#rest.toString("latin1", length.at, length.at + length.value));
+    }
+    const bytes = this.#rest.subarray(0, at);
+    this.#rest = this.#rest.subarray(at);
+    return { bytes, name: (words[0] ?? "").toLowerCase(), first: words[1] ?? "" };
+  }
+
+  /** The number in the line at `from`, and where the next line begins; nothing while the line is not whole. */
+  #number(from: number, sign: "*" | "$") {
+    const end = this.#rest.indexOf("\r\n", from);
+    if (end < 0) return undefined;
+    const line = this.#rest.toString("latin1", from, end);
+    if (!line.startsWith(sign)) throw new Error(`the proxy cannot read ${JSON.stringify(line.slice(0, 40))}`);
+    return { value: Number(line.slice(1)), at: end + 2 };
+  }
+}
+
+/** Has this process the socket at this port of 127.0.0.1? */
+function owns(pid: number, port: number): boolean {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const tables = ["tcp", "tcp6"].flatMap((table) => readFileSync(`/proc/${pid}/net/${table}`, "utf8").split("\n"));
+  const row = tables.map((line) => line.trim().split(/\s+/)).find((columns) => columns[1]?.endsWith(local));
+  const inode = row?.[9];
+  if (inode === undefined || inode === "0") return false;
+  return readdirSync(`/proc/${pid}/fd`).some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`);
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return ""; // closed meanwhile
+  }
+}
+
+const require = createRequire(import.meta.url);
+
+/** As ioredis sends it: EVALSHA with the digest of what runs, which is the folder's prelude and the script. */
 function shaOf(script: string): string {
-  const prelude = script.startsWith("queues/") ? "queues/prelude.lua" : "topics/redis-topic.lua";
-  const text = `${readFileSync(`src/${prelude}`, "utf8")}\n${readFileSync(`src/${script}`, "utf8")}`;
-  return createHash("sha1").update(text).digest("hex");
+  const digest = (text: string) => createHash("sha1").update(text).digest("hex");
+  const [folder = "", name = ""] = script.split("/");
+  if (folder === "bullmq") {
+    const scripts: Record<string, { content: string }> = require(
+      join(dirname(require.resolve("bullmq")), "scripts/index.js"),
+    );
+    return digest(scripts[name]?.content ?? "");
+  }
+  const prelude = { queues: "queues/prelude.lua", topics: "topics/redis-topic.lua" }[folder];
+  const parts = prelude === undefined ? [script] : [prelude, script];
+  return digest(parts.map((path) => readFileSync(`src/${path}`, "utf8")).join("\n"));
 }
