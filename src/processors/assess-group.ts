@@ -52,25 +52,38 @@ export async function assessGroup(job: JobView, parts: AssessParts, context: Con
   const { task } = job.data;
   if (!job.data.lease) return await throughTheWaitingRoom(task, job, parts);
   const lease: Lease = { ...job.data.lease, taskId: task.taskId };
+  try {
+    return await callAndJudge(task, lease, job, parts, context);
+  } catch (error) {
+    if (error instanceof VigilaneError) throw error;
+    // A disk or a bug of ours: this task is tried elsewhere and later, and the job is no failure that a hand could mend.
+    context.log.error({ err: error, taskId: task.taskId }, "a job was given up; its task goes back");
+    return await goBack(lease, null, error instanceof Error ? error.message : String(error), job, parts);
+  }
+}
 
+async function callAndJudge(
+  task: AssessmentTask,
+  lease: Lease,
+  job: JobView,
+  parts: AssessParts,
+  context: Context,
+): Promise<JobReturn> {
   const picture = await loadPicture(task, parts.images);
   if (picture instanceof VigilaneError) return await fail(lease, picture, null, job, parts);
 
   const spent = await parts.quota.spend(lease, parts.worker, parts.callTimeoutMs, job.stalled);
+  if (spent.kind === "failed") throw new VigilaneError("ATTEMPTS_EXHAUSTED", "ended as failed when its worker died");
   if (spent.kind !== "granted") return notCalled(spent, job);
   job.log(
     `lease of ${lease.keyGroup} spent with key ${spent.keyId}, call ${spent.attempts}, ${Math.round(spent.timeoutMs)} ms allowed`,
   );
 
   const client = parts.clientOf(lease.keyGroup, spent.keyId);
-  if (!client)
-    return await goBack(
-      lease,
-      feedback(lease, spent, { called: false, ok: false, latencyMs: 0 }),
-      `this worker does not hold key ${spent.keyId}`,
-      job,
-      parts,
-    );
+  if (!client) {
+    const learned = feedback(lease, spent, { called: false, ok: false, latencyMs: 0 });
+    return await goBack(lease, learned, `this worker does not hold key ${spent.keyId}`, job, parts);
+  }
   const askedMs = context.clock.monotonicMs();
   // The lease is stamped for now; a request that leaves later is stamped anew, so that the windows hold at the provider.
   const onSent = () => {
@@ -106,7 +119,7 @@ async function loadPicture(task: AssessmentTask, images: ImageStore): Promise<st
   }
 }
 
-function notCalled(spent: Exclude<SpendAnswer, Granted>, job: JobView): JobReturn {
+function notCalled(spent: Extract<SpendAnswer, { kind: "back" | "stale" }>, job: JobView): JobReturn {
   const became = spent.kind === "back" ? `, now ${spent.became}` : "";
   job.log(`not called: ${spent.why}${became}`);
   return { outcome: spent.kind === "back" ? "sent back to the waiting room" : "nothing to do", why: spent.why };
@@ -172,13 +185,13 @@ async function refused(
   if (!(error instanceof Refusal)) return await goBack(lease, null, explain(error), job, parts);
   const { code, cause, coolMs, blames } = error.sorted;
   job.log(`refused (${cause}, ${code}): ${error.message}`);
-  // A time-out that the task's own deadline caused blames nobody.
   const ownDeadline = cause === "timeout" && spent.boundByDeadline;
   const learned = feedback(lease, spent, {
     called: !error.neverSent,
     ok: false,
     latencyMs: tookMs,
-    code,
+    // A time-out that the task's own deadline caused blames nobody.
+    ...(!ownDeadline && { code }),
     rateRefusal: code === "RATE_LIMITED",
     coolMs: !ownDeadline && (blames === "group" || blames === "nobody") ? coolMs : 0,
     keyOffMs: blames === "key" ? coolMs : 0,
@@ -186,19 +199,20 @@ async function refused(
   if ((learned.coolMs ?? 0) > 0) parts.cool(lease.keyGroup, learned.coolMs ?? 0).catch(() => {});
   if (ownDeadline) return await end("expired", lease, error, learned, job, parts);
   if (error.retry === "never") return await fail(lease, error, learned, job, parts);
-  if (spent.attempts >= parts.maxAttempts && !error.neverSent) {
+  if (spent.refusals + 1 >= parts.maxAttempts && !error.neverSent) {
     return await fail(
       lease,
       new VigilaneError(
         "ATTEMPTS_EXHAUSTED",
-        `call ${spent.attempts} of at most ${parts.maxAttempts} failed: ${error.message}`,
+        `${parts.maxAttempts} calls were refused or failed, the last one: ${error.message}`,
       ),
       learned,
       job,
       parts,
     );
   }
-  return await goBack(lease, learned, error.message, job, parts);
+  // Another key of the same group may do where this one was at fault.
+  return await goBack(lease, learned, error.message, job, parts, blames === "key" ? 0 : AVOID_MS);
 }
 
 /** For so long another group is preferred, where there is one. */
@@ -210,8 +224,9 @@ async function goBack(
   why: string,
   job: JobView,
   parts: AssessParts,
+  avoidMs = AVOID_MS,
 ): Promise<JobReturn> {
-  const settled = await parts.quota.settle(lease, { kind: "back", avoidMs: AVOID_MS }, learned);
+  const settled = await parts.quota.settle(lease, { kind: "back", avoidMs }, learned);
   job.log(`back to the waiting room: ${settled.word}`);
   return { outcome: "sent back to the waiting room", why, now: settled.word };
 }
@@ -256,5 +271,6 @@ async function end(
 const feedback = (lease: Lease, spent: Granted, seen: Omit<CallFeedback, "keyGroup" | "keyId">): CallFeedback => ({
   keyGroup: lease.keyGroup,
   keyId: spent.keyId,
+  startedAt: spent.startedAt,
   ...seen,
 });

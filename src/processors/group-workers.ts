@@ -136,27 +136,23 @@ export function createGroupWorkers(
 
 /**
  * Settings of a key group's worker. Locks of 5 s looked at each 2 s bring a killed worker's jobs back in about 5 s (the
- * supervisor's announcement is quicker; this is the fallback). The limiter is a second fence that never binds: twice the
- * narrowest window, since jobs without a lease pass too; it is what BullMQ's own tools show, and what makes
+ * supervisor's announcement is quicker; this is the fallback). The limiter is a second fence, made from the group's
+ * windows, that never binds (jobs that only go back pass it too): it is what BullMQ's own tools show, and what makes
  * `queue.rateLimit` of a cooling group heard.
  */
 function workerOptions(group: KeyGroup, connection: Redis): WorkerOptions {
-  const narrowest = group.windows.toSorted((a, b) => a.windowMs - b.windowMs)[0] ?? { limit: 1_000, windowMs: 1_000 };
+  const perSecond = Math.min(...group.windows.map((w) => Math.max(1, (w.limit * 1000) / w.windowMs)));
+  // More than the windows can have in flight when every call takes 30 s, so that this never is the limit.
+  const concurrency = Math.max(50, Math.min(1_000, Math.ceil(perSecond * 30)));
   return {
     connection,
     prefix: BULLMQ_PREFIX,
-    concurrency: workerConcurrency(group),
+    concurrency,
     lockDuration: 5_000,
     stalledInterval: 2_000,
     maxStalledCount: 50,
     maximumRateLimitDelay: 500,
-    limiter: { max: narrowest.limit * 2, duration: narrowest.windowMs },
+    limiter: { max: concurrency * 10, duration: 1_000 },
     drainDelay: 5,
   };
-}
-
-/** More than the windows can have in flight when every call takes 30 s, so that this never is the limit. */
-function workerConcurrency(group: KeyGroup): number {
-  const perSecond = Math.min(...group.windows.map((w) => Math.max(1, (w.limit * 1000) / w.windowMs)));
-  return Math.max(50, Math.min(1_000, Math.ceil(perSecond * 30)));
 }

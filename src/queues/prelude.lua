@@ -5,7 +5,7 @@
 --   c camera   cap capturedAt ms   ord order among a camera's messages   dl deadline ms on the store's clock, 0 never
 --   b band 0..4   sig bbox and tracks   ns 1: never superseded   since when its scene began to wait   json the task
 --   ad, tk, st: admitted, taken, started (ms)   kg key group   key key id   w worker   no, nountil: group to avoid, until
---   un: the last answer when it could not be read, JSON   img reference of its image   hash of how it looks, reuse ms
+--   un: the last answer when it could not be read, JSON   f refusals so far   img reference of its image   hash of how it looks, reuse ms
 -- Waiting:  <p>wait zset id -> band*1e14+cap (the order seen by people and by overflow)
 --           <p>wait:<band> zset camera -> turn;  <p>wait:<band>:<camera> zset id -> cap;  <p>wait-of:<camera> zset id -> cap
 --           <p>deadlines zset id -> deadline
@@ -35,16 +35,24 @@ local function clock_stepped_back(now, last)
       local ahead = redis.call('ZRANGEBYSCORE', key, '(' .. ms(now), '+inf')
       for _, m in ipairs(ahead) do redis.call('ZADD', key, ms(now), m) end
     end
-    redis.call('HDEL', k('group:' .. g), 'coolUntil')
+    redis.call('HDEL', k('group:' .. g), 'coolUntil', 'medianAt')
+    for _, field in ipairs(redis.call('HKEYS', k('group:' .. g))) do
+      if string.sub(field, 1, 4) == 'off:' then redis.call('HDEL', k('group:' .. g), field) end
+    end
     redis.call('ZADD', k'free', ms(now), g)
   end
   for _, zset in ipairs({'deadlines', 'leases', 'calls'}) do
     local all = redis.call('ZRANGE', k(zset), 0, -1, 'WITHSCORES')
     for i = 1, #all, 2 do redis.call('ZADD', k(zset), ms(num(all[i + 1]) - delta), all[i]) end
   end
-  for _, id in ipairs(redis.call('ZRANGE', k'wait', 0, -1)) do
+  redis.call('DEL', k'held') -- living workers say so again within a second
+  local ids = redis.call('ZRANGE', k'wait', 0, -1)
+  for _, id in ipairs(redis.call('ZRANGE', k'calls', 0, -1)) do ids[#ids + 1] = id end
+  for _, lease in ipairs(redis.call('ZRANGE', k'leases', 0, -1)) do ids[#ids + 1] = string.match(lease, '^(.*)#%d+$') end
+  for _, id in ipairs(ids) do
     local dl = num(redis.call('HGET', k('task:' .. id), 'dl'))
     if dl > 0 then redis.call('HSET', k('task:' .. id), 'dl', ms(dl - delta)) end
+    redis.call('HDEL', k('task:' .. id), 'nountil')
   end
   redis.call('HINCRBY', k'counters', 'clockSteps', 1)
 end
@@ -132,14 +140,14 @@ local function unstamp(group, lease)
   local list, _, _, slots = windows_of(group)
   for _, w in ipairs(list) do redis.call('ZREM', w.key, lease) end
   redis.call('ZREM', slots, lease)
-  redis.call('ZADD', k'free', 'LT', ms(now()), group)
+  redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), group)
 end
 
 local function free_slot(group, lease)
   local f = redis.call('HMGET', k('group:' .. group), 'account', 'maxConcurrent')
   if num(f[2]) > 0 then
     if redis.call('ZREM', k('window:' .. (f[1] or group) .. ':concurrent'), lease) == 1 then
-      redis.call('ZADD', k'free', 'LT', ms(now()), group)
+      redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), group)
     end
   end
 end
@@ -222,19 +230,35 @@ local function remember_verdict(r, verdict, meta)
   redis.call('PEXPIRE', list, math.ceil(reuse))
 end
 
+-- Of failed tasks so many keep what a retry by hand needs; the oldest beyond them live on as any other record does.
+local FAILED_KEPT = 5000
+
+local function keep_failed(id, t)
+  redis.call('ZADD', k'failed', ms(t), id)
+  local beyond = redis.call('ZCARD', k'failed') - FAILED_KEPT
+  if beyond <= 0 then return end
+  local ordinary = num(redis.call('HGET', k'settings', 'recordMs'))
+  local popped = redis.call('ZPOPMIN', k'failed', beyond)
+  for i = 1, #popped, 2 do
+    redis.call('HDEL', k('task:' .. popped[i]), 'json', 'sig')
+    redis.call('PEXPIRE', k('task:' .. popped[i]), ordinary > 0 and ordinary or 7200000, 'LT')
+  end
+end
+
 -- The end of a task: outcome, fence, image's end of life and outbox entry at once. The record's state `done` is the fence.
--- verdict, err, meta: JSON texts or ''. Keeps what a retry by hand needs when it failed.
-local function finish(id, r, outcome, verdict, err, meta)
+-- verdict, err, meta: JSON texts or ''. by: whose call it was, { group, key, startedAt }; else the record says. Keeps what a retry by hand needs when it failed.
+local function finish(id, r, outcome, verdict, err, meta, by)
   local t = now()
   leave_everything(id, r)
   if outcome == 'assessed' then remember_verdict(r, verdict, meta) end
   local keep = num(redis.call('HGET', k'settings', outcome == 'failed' and 'failedRecordMs' or 'recordMs'))
   redis.call('HSET', k('task:' .. id), 's', 'done', 'o', outcome)
   redis.call('XADD', k'outbox', '*', 'id', id, 'outcome', outcome, 'epoch', r.e, 'revision', r.r, 'attempts', r.a or '0', 'task', r.json or '',
-    'verdict', verdict, 'error', err, 'meta', meta, 'keyGroup', r.kg or '', 'key', r.key or '',
-    'admittedAt', r.ad or '', 'takenAt', r.tk or '', 'startedAt', r.st or '', 'completedAt', ms(t))
+    'verdict', verdict, 'error', err, 'meta', meta, 'keyGroup', by and by.group or r.kg or '', 'key', by and by.key or r.key or '',
+    'admittedAt', r.ad or '', 'takenAt', r.tk or '', 'startedAt', by and by.startedAt or r.st or '', 'completedAt', ms(t))
   if outcome ~= 'failed' then redis.call('HDEL', k('task:' .. id), 'json', 'sig') end
   redis.call('PEXPIRE', k('task:' .. id), keep > 0 and keep or 7200000)
+  if outcome == 'failed' then keep_failed(id, t) end
   if r.img and r.img ~= '' then
     local image = num(redis.call('HGET', k'settings', outcome == 'failed' and 'failedRecordMs' or 'imageMs'))
     redis.call('ZADD', k'images', ms(t + (image > 0 and image or 3600000)), r.img)

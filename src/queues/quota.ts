@@ -39,12 +39,18 @@ export type SpendAnswer =
       /** The deadline, not the call's own limit, bounds it: a time-out blames nobody. */
       boundByDeadline: boolean;
       attempts: number;
+      /** Refusals, errors and time-outs before this call; unreadable answers are not among them. */
+      refusals: number;
+      /** The stamp of this call, on the store's clock. */
+      startedAt: string;
       keyId: string;
       /** The answer before this call could not be read. */
       unreadable: UnreadableAnswer | null;
     }
   | { kind: "back"; why: string; became: string }
-  | { kind: "stale"; why: string };
+  | { kind: "stale"; why: string }
+  /** This very taking ended as failed, but its job was not told: it fails now. */
+  | { kind: "failed" };
 
 /** What a key group learns from one call. */
 export interface CallFeedback {
@@ -54,6 +60,9 @@ export interface CallFeedback {
   called: boolean;
   ok: boolean;
   latencyMs: number;
+  /** As the spend answered. */
+  startedAt?: string;
+  /** Absent: the group is not to blame, whatever became of the call. */
   code?: ErrorCode;
   /** Refused for its rate: widens the guard. */
   rateRefusal?: boolean;

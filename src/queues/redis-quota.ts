@@ -68,13 +68,24 @@ export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sl
         const askedMs = clock.monotonicMs();
         const flags = [granted > 0, stalled, waits < MOST_WAITS].map(Number);
         const reply = await spendScript.run(redis, [PREFIX], [taskId, epoch, worker, callTimeoutMs, ...flags]);
-        const [kind, a = "", b = "", guard = "0", keyId = "", unreadable = "", bound = "0"] = Texts.parse(reply);
+        const [
+          kind,
+          a = "",
+          b = "",
+          guard = "0",
+          keyId = "",
+          unreadable = "",
+          bound = "0",
+          startedAt = "",
+          refusals = "0",
+        ] = Texts.parse(reply);
         if (kind === "back") return { kind, why: a, became: b };
         if (kind === "wait") {
           waits += 1;
           await clock.sleep(Number(a));
           continue;
         }
+        if (kind === "failed") return { kind };
         if (kind !== "granted") return { kind: "stale", why: a };
         granted += 1;
         // The stamp may be older than the guard allows by the time that we know of it: stamped anew, twice at most.
@@ -84,6 +95,8 @@ export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sl
           timeoutMs: Number(a),
           boundByDeadline: bound === "1",
           attempts: Number(b),
+          refusals: Number(refusals),
+          startedAt,
           keyId,
           unreadable: unreadable ? Unreadable.parse(JSON.parse(unreadable)) : null,
         };
@@ -103,6 +116,7 @@ export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sl
             ok: feedback.ok,
             latencyMs: Math.round(feedback.latencyMs),
             ...(feedback.code && { code: feedback.code }),
+            ...(feedback.startedAt && { startedAt: feedback.startedAt }),
             rate: feedback.rateRefusal ?? false,
             coolMs: feedback.coolMs ?? 0,
             offMs: feedback.keyOffMs ?? 0,

@@ -27,7 +27,7 @@ local function learn(f)
     local seen = redis.call('LRANGE', list, 0, -1)
     for i = 1, #seen do seen[i] = num(seen[i]) end
     table.sort(seen)
-    redis.call('HSET', g, 'median', seen[math.floor(#seen / 2) + 1])
+    redis.call('HSET', g, 'median', seen[math.floor(#seen / 2) + 1], 'medianAt', ms(t))
   elseif f.code then
     redis.call('HINCRBY', g, 'fail:' .. f.code, 1)
     if f.rate then redis.call('HINCRBY', g, 'rejected429', 1) end
@@ -45,10 +45,12 @@ local function learn(f)
   end
 end
 
-local group, called = '', true
+-- by: whose call it was, which for a verdict of an older epoch is not the record's last taking.
+local group, called, by = '', true, nil
 if feedback ~= '' then
   local f = cjson.decode(feedback)
   group, called = f.group, f.called
+  if f.called then by = { group = f.group, key = f.key, startedAt = f.startedAt } end
   free_slot(group, id .. '#' .. epoch)
   learn(f)
 end
@@ -56,20 +58,23 @@ end
 local r = read(id)
 if not r then return { 'stale', 'unknown task' } end
 if r.s == 'done' then
+  -- The same ending told twice (its answer was lost): it is done.
+  if kind == 'failed' and r.o == 'failed' and r.e == epoch then return { 'done', 'failed' } end
   redis.call('HINCRBY', k'counters', 'late', 1)
   return { 'stale', 'ended already: ' .. (r.o or '') }
 end
 if kind == 'assessed' then
-  finish(id, r, 'assessed', verdict, '', meta)
+  finish(id, r, 'assessed', verdict, '', meta, by)
   return { 'done', 'assessed' }
 end
 if r.e ~= epoch or r.s == 'waiting' then return { 'stale', 'taken anew since' } end
 if kind == 'back' then
   if verdict ~= '' then redis.call('HSET', k('task:' .. id), 'un', verdict) end
-  -- What never reached the provider was no attempt.
+  -- A refusal counts towards the most that are tolerated; what never reached the provider was no attempt.
+  if called and feedback ~= '' and verdict == '' then redis.call('HINCRBY', k('task:' .. id), 'f', 1) end
   if not called and num(r.a) > 0 then r.a = tostring(redis.call('HINCRBY', k('task:' .. id), 'a', -1)) end
   local became = go_back(id, r, group, avoid_ms)
   return { 'back', became }
 end
-finish(id, r, kind, '', err, meta)
+finish(id, r, kind, '', err, meta, by)
 return { 'done', kind }

@@ -3,11 +3,12 @@
 -- ARGV: id, epoch, worker, callTimeoutMs, again ("1": the round trip of the spend before was too long; nothing was called
 --   yet), stalled ("1": BullMQ found this job without a living worker), patient ("1": may be
 --   told to wait)
--- Replies { wait, ms } (granted ahead of its place in the windows: ask again then) | { granted, timeoutMs, attempts, guardMs, key, unreadable } | { back, why, became } | { stale, why }
+-- Replies { failed } (this very taking ended as failed; its job may not know) | { wait, ms } (granted ahead of its place in the windows: ask again then) | { granted, timeoutMs, attempts, guardMs, key, unreadable } | { back, why, became } | { stale, why }
 local id, epoch, worker, timeout, again, stalled = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
 local t = now()
 local r = read(id)
 if not r then return { 'stale', 'unknown task' } end
+if r.s == 'done' and r.o == 'failed' and r.e == epoch then return { 'failed' } end
 if r.s == 'done' then return { 'stale', 'ended already: ' .. (r.o or '') } end
 if r.e ~= epoch then return { 'stale', 'taken anew since' } end
 
@@ -54,4 +55,4 @@ if not again then
   redis.call('HINCRBY', k('group:' .. r.kg), 'calls', 1)
 end
 redis.call('HSET', k('task:' .. id), 's', 'calling', 'w', worker, 'st', ms(t))
-return { 'granted', ms(limit), tostring(attempts), f[4] or '0', r.key, r.un or '', dl > 0 and dl - t < timeout and '1' or '0' }
+return { 'granted', ms(limit), tostring(attempts), f[4] or '0', r.key, r.un or '', dl > 0 and dl - t < timeout and '1' or '0', ms(t), r.f or '0' }

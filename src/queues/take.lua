@@ -23,9 +23,24 @@ local function choose_key(group)
   return best
 end
 
+-- The group's median latency. What was learned more than 30 s ago is forgotten: a group that was slow once must get the
+-- call by which it can show that it is not.
+local function median_of(group)
+  local f = redis.call('HMGET', k('group:' .. group), 'median', 'medianAt')
+  return t - num(f[2]) < 30000 and num(f[1]) or 0
+end
+
+-- Another group may be free soon: only then is one avoided for a while.
+local function others_soon(group)
+  local soon = redis.call('ZCOUNT', k'free', '-inf', ms(t + 1000))
+  local own = num(redis.call('ZSCORE', k'free', group) or '1e18')
+  return soon > (own <= t + 1000 and 1 or 0)
+end
+
 -- Best task that this group may judge: highest band, the camera whose turn it is, its newest capture.
 local function best_task(group, median)
   local looks = 0
+  local others = others_soon(group)
   for band = BANDS - 1, 0, -1 do
     local from = 0
     while true do
@@ -37,7 +52,7 @@ local function best_task(group, median)
         for _, id in ipairs(redis.call('ZREVRANGE', k('wait:' .. band .. ':' .. camera), 0, 2)) do
           local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil')
           local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
-          if left >= median and left > 0 and not (f[2] == group and num(f[3]) > t) then return id, camera, band end
+          if left >= median and left > 0 and not (others and f[2] == group and num(f[3]) > t) then return id, camera, band end
         end
       end
       from = from + 16
@@ -58,7 +73,7 @@ local function take_one()
         redis.call('ZADD', k'free', ms(at - ahead), group)
         redis.call('HSET', k('group:' .. group), 'waitsFor', why)
       else
-        local median = num(redis.call('HGET', k('group:' .. group), 'median'))
+        local median = median_of(group)
         local id, camera, band = best_task(group, median)
         if id then
           local r = read(id)

@@ -445,9 +445,75 @@ test("the store's clock stepping back 60 s neither stops the calls for long nor 
   await redis.set("{vl}:clock", ahead);
   const stamps = await redis.zrange("{vl}:window:group-a:requestsPerSecond", "0", "-1");
   for (const lease of stamps) await redis.zadd("{vl}:window:group-a:requestsPerSecond", ahead, lease);
+  expect((await quota.take(6)).taken).toHaveLength(0);
+  expect(await redis.hget("{vl}:counters", "clockSteps")).toBe("1");
+  await groups(many(3)); // its worker says again that it lives
+  await redis.zadd("{vl}:free", 0, "group-a");
   const { taken, waitMs } = await quota.take(6);
   expect(taken).toHaveLength(0);
   expect(waitMs).toBeGreaterThan(500);
   expect(waitMs).toBeLessThan(1_100);
-  expect(await redis.hget("{vl}:counters", "clockSteps")).toBe("1");
+});
+
+test("a group that was slow once gets the call by which it can show that it is not", async () => {
+  await groups(many(9));
+  await redis.hset("{vl}:group:group-a", { median: 3_100, medianAt: Date.now() });
+  await room.admit([anArrival({ freshnessSeconds: 3 })]);
+  expect((await quota.take(1)).taken).toHaveLength(0);
+  await redis.hset("{vl}:group:group-a", { medianAt: Date.now() - 31_000 });
+  expect((await quota.take(1)).taken).toHaveLength(1);
+});
+
+test("only so many failed tasks keep what a retry needs; the oldest say so", async () => {
+  const arrivals = Array.from({ length: 5_002 }, () =>
+    anArrival({}, { failed: { code: "IMAGE_MISSING", message: "none" } }),
+  );
+  await room.admit(arrivals);
+  const first = arrivals.slice(0, 100).map((arrival) => arrival.task.taskId); // admitted, and so failed, together
+  const kept = await Promise.all(first.map((id) => redis.hexists(`{vl}:task:${id}`, "json")));
+  const dropped = first.filter((_, i) => kept[i] === 0);
+  expect(dropped).toHaveLength(2);
+  await expect(room.reopen(dropped[0] ?? "")).rejects.toMatchObject({
+    code: "NOT_FAILED",
+    message: expect.stringContaining("too old"),
+  });
+  expect(await room.reopen(arrivals.at(-1)?.task.taskId ?? "")).toMatchObject({ revision: 2 });
+  expect(await redis.zcard("{vl}:failed")).toBe(4_999);
+});
+
+test("an ending told twice is done twice, and a job that was not told that it failed is", async () => {
+  await groups(many(9));
+  await room.admit([anArrival()]);
+  const [one] = (await quota.take(1)).taken;
+  if (!one) throw new Error("nothing taken");
+  await quota.spend(one, "w:1", 5_000, false);
+  const failed = { kind: "failed", error: { code: "X", message: "" }, meta: {} } as const;
+  expect(await quota.settle(one, failed, null)).toEqual({ kind: "done", word: "failed" });
+  expect(await quota.settle(one, failed, null)).toEqual({ kind: "done", word: "failed" });
+  expect(await quota.spend(one, "w:1", 5_000, true)).toEqual({ kind: "failed" });
+  expect(await outbox()).toHaveLength(1);
+});
+
+test("a verdict of an older taking names the group and the moment of its own call", async () => {
+  await groups(many(9), aKeyGroup({ id: "group-b" }));
+  await room.admit([anArrival()]);
+  const [old] = (await quota.take(1)).taken;
+  if (!old) throw new Error("nothing taken");
+  const spent = await quota.spend(old, "w:1", 5_000, false);
+  if (spent.kind !== "granted") throw new Error(spent.kind);
+  await room.sweep(["w:1"]);
+  const [fresh] = (await quota.take(1)).taken;
+  if (!fresh) throw new Error("nothing taken");
+  expect(fresh.keyGroup).not.toBe(old.keyGroup);
+  await quota.spend(fresh, "w:2", 5_000, false);
+  const { keyGroup, keyId } = old;
+  await quota.settle(old, assessed, {
+    keyGroup,
+    keyId,
+    called: true,
+    ok: true,
+    latencyMs: 9,
+    startedAt: spent.startedAt,
+  });
+  expect(await outbox()).toMatchObject([{ keyGroup: old.keyGroup, startedAt: spent.startedAt }]);
 });
