@@ -34,6 +34,9 @@ const list = () =>
     z.array(z.string()),
   );
 
+/** A host's name or address as a Host header has it, with or without a port: cams.example.org, [::1]:8800. */
+export const HOST_NAME = /^(\[[0-9a-f:.]+\]|[^:/?#@[\]\s]+)(:\d{1,5})?$/i;
+
 /** Cache for downloads, outside any repository: XDG on Linux and others, the system's own places on macOS and Windows. */
 export function defaultCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   if (env.XDG_CACHE_HOME) return join(env.XDG_CACHE_HOME, "vigilane");
@@ -69,6 +72,7 @@ export const Settings = z.object({
     .default("127.0.0.1")
     .describe("Address the gateway listens on. Default 127.0.0.1. Another one than loopback needs VIGILANE_TOKEN."),
   allowedHosts: list()
+    .pipe(z.array(z.string().regex(HOST_NAME, "host names only (cams.example.org), without https:// and path")))
     .default([])
     .describe("Names under which the gateway may be asked for, besides loopback's. Default none."),
   token: z
@@ -92,7 +96,7 @@ export const Settings = z.object({
     .describe(
       "How the store that we start ourselves runs: redis (redis-server or valkey-server on the PATH), wasm (in memory), or auto: redis when it is there.",
     ),
-  kafkaBrokers: list().default([]).describe("Kafka brokers; not read yet."),
+  kafkaBrokers: list().default([]).describe("Kafka brokers; not supported yet: set, it is refused at start."),
   cameras: z
     .string()
     .optional()
@@ -189,7 +193,7 @@ export const Settings = z.object({
     .pipe(z.number().min(1))
     .optional()
     .describe("Run so many seconds, drain, report and leave. Default: run until stopped."),
-  report: z.string().optional().describe("Write the report to this file as JSON."),
+  report: z.string().optional().describe("Write the report to this file as JSON. Needs for; `load` always has an end."),
 });
 export type Settings = z.infer<typeof Settings>;
 

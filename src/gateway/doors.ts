@@ -4,10 +4,11 @@
  * are JSON only, and nothing of ours is framed, sniffed or loaded from elsewhere.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { HOST_NAME } from "../config.ts";
 import { VigilaneError } from "../errors.ts";
 
 export interface Doors {
-  /** Throws NO_PERMISSION for a Host header that is not one of our names. */
+  /** Throws NO_PERMISSION for a Host header that is not one of our names, or none at all. */
   checkHost(request: IncomingMessage): void;
   /** Throws NO_PERMISSION for a request that another site's page has made. */
   checkOrigin(request: IncomingMessage): void;
@@ -21,11 +22,13 @@ const WILDCARDS = ["0.0.0.0", "::", "[::]"];
 /** `host`: what the gateway listens on; `allowedHosts`: further names, with or without a port. */
 export function createDoors({ host, allowedHosts }: { host: string; allowedHosts: readonly string[] }): Doors {
   const own = WILDCARDS.includes(host) ? [] : [host.includes(":") && !host.startsWith("[") ? `[${host}]` : host];
-  const names = new Set([...LOOPBACK_NAMES, ...own, ...allowedHosts].map((name) => nameOf(name)));
+  const names = new Set([...LOOPBACK_NAMES, ...own, ...allowedHosts].map(knownName));
 
   const doors: Doors = {
     checkHost(request) {
-      if (names.has(nameOf(request.headers.host ?? ""))) return;
+      const name = nameOf(request.headers.host ?? "");
+      if (name === null) throw new VigilaneError("NO_PERMISSION", "the request's Host header names no host");
+      if (names.has(name)) return;
       throw new VigilaneError("NO_PERMISSION", `the gateway is not known as "${request.headers.host ?? ""}"`, {
         remedy: "Add the name to the setting allowedHosts (VIGILANE_ALLOWED_HOSTS).",
       });
@@ -79,7 +82,15 @@ export function setSecurityHeaders(response: ServerResponse): void {
   response.setHeader("Permissions-Policy", "camera=(), microphone=(), geolocation=()");
 }
 
-/** The host's name without its port, in lower case; "" for what is none. */
-function nameOf(host: string): string {
-  return /^(\[[0-9a-f:.]+\]|[^:/@\s]+)(:\d+)?$/i.exec(host)?.[1]?.toLowerCase().replace(/\.$/, "") ?? "";
+function knownName(host: string): string {
+  const name = nameOf(host);
+  if (name !== null) return name;
+  throw new VigilaneError("SETTINGS_INVALID", `"${host}" is no host name`, {
+    remedy: "Give allowedHosts host names only, without https:// and path.",
+  });
+}
+
+/** The host's name without its port, in lower case; null for what is none. */
+function nameOf(host: string): string | null {
+  return HOST_NAME.exec(host)?.[1]?.toLowerCase().replace(/\.$/, "") || null;
 }

@@ -1,12 +1,15 @@
 import { mkdtempSync, statSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { type IncomingHttpHeaders, request } from "node:http";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { io } from "socket.io-client";
 import { expect, onTestFinished, test } from "vitest";
 import { loadSettings } from "../../src/config.ts";
 import { readToken, refuseOpenHost } from "../../src/gateway/auth.ts";
+import { createDoors } from "../../src/gateway/doors.ts";
 import { gatewayWorld, TOKEN, taskView } from "../support/gateway.ts";
 
 interface Answer {
@@ -73,6 +76,36 @@ test("hosts: our own names are answered, a rebound name is not", async () => {
   }
   expect((await ask(`${url}/`, { headers: { Host: "evil.example" } })).status).toBe(403);
   expect((await ask(`${url}/healthz`, { headers: { Host: "10.0.0.7:8800" } })).status).toBe(200); // a container's probe
+});
+
+test("hosts: a request that names none is refused", async () => {
+  const { url, host } = await world();
+  for (const header of ["Host:", "Host: ", "Host: :8800", "Host: [", "Host: a b", `Host: http://${host}`]) {
+    expect([header, await raw(url, header)]).toEqual([header, 403]);
+  }
+  expect(await raw(url, `Host: ${host}`)).toBe(200);
+});
+
+/** The status of GET /api/cameras with a Host header that no client library would send. */
+async function raw(url: string, hostHeader: string): Promise<number> {
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  socket.end(`GET /api/cameras HTTP/1.1\r\n${hostHeader}\r\nConnection: close\r\n\r\n`);
+  return Number(/^HTTP\/1\.1 (\d+)/.exec(await text(socket))?.[1]);
+}
+
+test("hosts: what is no host name is refused as a setting, not taken for an empty one", () => {
+  for (const name of [
+    "https://cams.example.org",
+    "cams.example.org/x",
+    "user@cams.example.org",
+    " ",
+    "*.example.org:x",
+  ]) {
+    expect(() => createDoors({ host: "127.0.0.1", allowedHosts: [name] }), name).toThrow(/no host name/);
+  }
+  expect(() => loadSettings(["--allowed-hosts", "ok.example,https://cams.example.org"], {})).toThrow(/host names only/);
+  const { settings } = loadSettings(["--allowed-hosts", "cams.example.org:8443,10.0.0.7,[fe80::1]"], {});
+  expect(settings.allowedHosts).toEqual(["cams.example.org:8443", "10.0.0.7", "[fe80::1]"]);
 });
 
 test("changes: refused without the token, with a wrong one, and accepted with it", async () => {
