@@ -5,13 +5,15 @@ import { policyOf, readCameras } from "../cameras.ts";
 import { loadSettings, type Settings } from "../config.ts";
 import { type Context, systemClock } from "../context.ts";
 import { type ErrorCode, explain, type VigilaneError } from "../errors.ts";
-import { readToken, refuseOpenHost } from "../gateway/auth.ts";
-import { DEFAULT_CALLS_PER_DAY, type KeyGroup, keysFile, loadKeyGroups } from "../queues/key-groups.ts";
+import { refuseOpenHost } from "../gateway/auth.ts";
+import { type KeyGroup, keysFile, loadKeyGroups } from "../queues/key-groups.ts";
 import { connectStore } from "../store.ts";
+import { dayCapWarnings, pageUrl, readyLine } from "../supervisor/announcement.ts";
 import { type Audit, createAudit } from "../supervisor/audit.ts";
 import { offeredByCameras, quotaWarning } from "../supervisor/capacity.ts";
 import { type DataLock, lockData } from "../supervisor/data-lock.ts";
 import { camerasFile, prefetch } from "../supervisor/prefetch.ts";
+import { refuseBroker, refuseEndlessReport } from "../supervisor/refused-settings.ts";
 import { faultsOf, showReport } from "../supervisor/report.ts";
 import { removeRunFile, writeRunFile } from "../supervisor/run-file.ts";
 import { statusLine } from "../supervisor/status-line.ts";
@@ -30,6 +32,8 @@ export async function up(argv: readonly string[]): Promise<number> {
   const terminal = processTerminal(settings);
   const context: Context = { clock: systemClock, log: terminal.log };
   refuseOpenHost(settings);
+  refuseBroker(settings);
+  refuseEndlessReport(settings);
   const { groups, needsProvider } = readKeyGroups(settings); // reports its faults before anything is started
   const file = camerasFile(settings);
   if (file !== undefined) settings.cameras = file; // the roles read the same one
@@ -37,15 +41,8 @@ export async function up(argv: readonly string[]): Promise<number> {
   const roles = rolesFor(settings, needsProvider);
   const lock = await lockData(settings.data, context);
   try {
-    if (settings.kafkaBrokers.length > 0)
-      terminal.log.warn("KAFKA_BROKERS is set, but Kafka is not supported yet: the topics are in the store");
     if (keysFile(settings) === undefined) {
       terminal.say("No key is configured: a simulated provider judges, and every verdict is marked as simulated.");
-    }
-    if (settings.callsPerDay === undefined && groups.some((group) => !group.simulated)) {
-      terminal.say(
-        `Real keys: at most ${DEFAULT_CALLS_PER_DAY} calls a day until you set VIGILANE_CALLS_PER_DAY (0: no cap).`,
-      );
     }
     if (roles.includes("detector")) {
       const intervals = cameras?.map((c) => c.frameIntervalMs ?? settings.frameIntervalMs);
@@ -119,6 +116,8 @@ async function runAll(
     if (started === "stopped") return 0;
     if (settings.for !== undefined && !audit) await startAudit(supervisor.settings.redisUrl ?? "");
     if (roles.includes("gateway")) await gatewayReady(supervisor.settings, terminal, context);
+    const { groups } = readKeyGroups(settings);
+    for (const warning of dayCapWarnings(settings, groups, supervisor.store)) terminal.say(warning);
     announce(supervisor, roles, lock, terminal);
     const stopStatus = startStatus(supervisor.settings.redisUrl ?? "", terminal, context);
     try {
@@ -179,14 +178,8 @@ function announce(supervisor: Supervisor, roles: readonly string[], lock: DataLo
   terminal.say(
     gatewayUrl === null
       ? `vigilane is ready: ${roles.join(", ")} run here.`
-      : `vigilane is ready: ${gatewayUrl}/?token=${readToken(supervisor.settings)}`,
+      : readyLine(supervisor.settings, gatewayUrl),
   );
-}
-
-/** Where a browser on this machine finds the page; an address of all interfaces is none to go to. */
-export function pageUrl({ host, port }: Pick<Settings, "host" | "port">): string {
-  const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
-  return `http://${name}:${port}`;
 }
 
 /** Returns what ends it. */

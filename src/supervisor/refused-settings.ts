@@ -1,0 +1,19 @@
+/** Settings that are well by themselves and cannot be kept here: refused before anything is started. */
+import type { Settings } from "../config.ts";
+import { VigilaneError } from "../errors.ts";
+
+/** Throws SETTINGS_INVALID when a broker is set: whoever names one means it to be used. */
+export function refuseBroker({ kafkaBrokers }: Pick<Settings, "kafkaBrokers">): void {
+  if (kafkaBrokers.length === 0) return;
+  throw new VigilaneError("SETTINGS_INVALID", `KAFKA_BROKERS = ${kafkaBrokers.join(",")}: Kafka is not supported yet`, {
+    remedy: "Unset KAFKA_BROKERS (setting kafkaBrokers); the topics are in the store.",
+  });
+}
+
+/** Throws SETTINGS_INVALID for a report of a run that has no end. */
+export function refuseEndlessReport(settings: Pick<Settings, "for" | "report">): void {
+  if (settings.report === undefined || settings.for !== undefined) return;
+  throw new VigilaneError("SETTINGS_INVALID", `report = ${settings.report}: a run without an end has no report`, {
+    remedy: "Add --for with the seconds that it is to run, or leave --report out.",
+  });
+}

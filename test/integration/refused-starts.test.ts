@@ -1,0 +1,50 @@
+/** `vigilane` as a process, with settings that it must refuse before it starts anything. */
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, onTestFinished, test } from "vitest";
+
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+
+function refused(args: string[], env: NodeJS.ProcessEnv = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "vigilane-refused-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const data = join(folder, "data");
+  return new Promise<{ code: unknown; said: string; started: boolean }>((resolve) => {
+    execFile(
+      process.execPath,
+      [MAIN, ...args, "--data", data],
+      { cwd: folder, env: { PATH: process.env.PATH, HOME: folder, ...env }, timeout: 30_000 },
+      (error, stdout, stderr) => {
+        resolve({ code: error?.code ?? 0, said: stdout + stderr, started: existsSync(data) });
+      },
+    );
+  });
+}
+
+test("a broker is refused by up and by a role alone, not passed over", async () => {
+  for (const command of ["up", "bridge"]) {
+    const { code, said, started } = await refused([command], { KAFKA_BROKERS: "kafka:9092" });
+    expect([command, code, started]).toEqual([command, 2, false]);
+    expect(said).toMatch(/kafka:9092.*not supported yet.*SETTINGS_INVALID.*Unset KAFKA_BROKERS/);
+  }
+});
+
+test("a report of a run without an end is refused, since it would never be written", async () => {
+  const { code, said, started } = await refused(["up", "--report", "report.json"]);
+  expect([code, started]).toEqual([2, false]);
+  expect(said).toMatch(/report\.json.*SETTINGS_INVALID.*--for/);
+});
+
+test("load takes --report without --for: it always has an end", async () => {
+  const { said } = await refused(["load", "--report", "report.json"]);
+  expect(said).toContain("no vigilane runs on the data folder"); // it got as far as that
+});
+
+test("names of hosts are no addresses", async () => {
+  const { code, said, started } = await refused(["up", "--allowed-hosts", "https://cams.example.org"]);
+  expect([code, started]).toEqual([2, false]);
+  expect(said).toMatch(/allowedHosts.*https:\/\/cams\.example\.org.*host names only/);
+});
