@@ -2,8 +2,8 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Clock } from "../context.ts";
-import type { KeyGroupEvent } from "../events.ts";
 import { StoreScript } from "../store.ts";
+import { keyGroupEvent } from "./key-group-events.ts";
 import { registration } from "./key-groups.ts";
 import type { Ending, Quota, Taken } from "./quota.ts";
 
@@ -14,6 +14,7 @@ const registerScript = script("./register.lua");
 const takeScript = script("./take.lua");
 const markQueuedScript = script("./mark-queued.lua");
 const spendScript = script("./spend.lua");
+const snapshotScript = script("./snapshot.lua");
 const stirringScript = script("./stirring.lua");
 const restampScript = script("./restamp.lua");
 const settleScript = script("./settle.lua");
@@ -138,7 +139,10 @@ export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sl
       return Texts.parse(await stirringScript.run(redis, [PREFIX], [withinMs]));
     },
 
-    snapshot: () => snapshot(redis),
+    async snapshot() {
+      const groups = z.array(Texts).parse(await snapshotScript.run(redis, [PREFIX], []));
+      return groups.map(keyGroupEvent).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    },
   };
 }
 
@@ -182,78 +186,3 @@ function readTaken(one: string[]): Taken {
 
 const Texts = z.array(z.string());
 const Unreadable = z.object({ text: z.string(), why: z.string() });
-
-const GroupRecord = z.object({
-  provider: z.string(),
-  model: z.string(),
-  simulated: z.boolean(),
-  windows: z.array(z.object({ name: z.string(), limit: z.number(), windowMs: z.number() })),
-});
-
-async function snapshot(redis: Redis): Promise<KeyGroupEvent[]> {
-  const [ids, time, held, callIds] = await Promise.all([
-    redis.smembers(`${PREFIX}groups`),
-    redis.time(),
-    redis.hgetall(`${PREFIX}held`),
-    redis.zrange(`${PREFIX}calls`, "0", "-1"),
-  ]);
-  const nowMs = Number(time[0]) * 1000 + Number(time[1]) / 1000;
-  const inFlight = new Map<string, number>();
-  const callers = await Promise.all(callIds.map((id) => redis.hget(`${PREFIX}task:${id}`, "kg")));
-  for (const group of callers) if (group) inFlight.set(group, (inFlight.get(group) ?? 0) + 1);
-  return await Promise.all(ids.toSorted().map((id) => groupEvent(redis, id, nowMs, held, inFlight.get(id) ?? 0)));
-}
-
-async function groupEvent(
-  redis: Redis,
-  id: string,
-  nowMs: number,
-  held: Record<string, string>,
-  inFlight: number,
-): Promise<KeyGroupEvent> {
-  const record = await redis.hgetall(`${PREFIX}group:${id}`);
-  const facts = GroupRecord.parse(JSON.parse(record.json ?? "{}"));
-  const windows = await Promise.all(
-    facts.windows.map(async (w) => {
-      const owner = w.name.startsWith("@") ? "all" : (record.account ?? id);
-      return {
-        ...w,
-        used: await redis.zcount(`${PREFIX}window:${owner}:${w.name}`, String(nowMs - w.windowMs), "+inf"),
-      };
-    }),
-  );
-  const keys = (record.keys ?? "").split(",").filter(Boolean);
-  const manned = keys.filter((key) => Number(held[`${id}/${key}`] ?? 0) > nowMs);
-  const usable = manned.filter((key) => Number(record[`off:${key}`] ?? 0) <= nowMs);
-  const coolingLeftMs = Math.max(0, Number(record.coolUntil ?? 0) - nowMs);
-  const state =
-    record.disabled === "1"
-      ? "disabled"
-      : manned.length === 0
-        ? "unmanned"
-        : usable.length === 0
-          ? "disabled"
-          : coolingLeftMs > 0
-            ? "cooling"
-            : inFlight > 0
-              ? "in_use"
-              : "available";
-  return {
-    id,
-    provider: facts.provider,
-    model: facts.model,
-    simulated: facts.simulated,
-    state,
-    cause: state === "cooling" || state === "disabled" ? record.cause || null : null,
-    coolingLeftMs,
-    inFlight,
-    windows,
-    calls: Number(record.calls ?? 0),
-    ok: Number(record.ok ?? 0),
-    rejected429: Number(record.rejected429 ?? 0),
-    failures: Object.fromEntries(
-      Object.entries(record).flatMap(([field, n]) => (field.startsWith("fail:") ? [[field.slice(5), Number(n)]] : [])),
-    ),
-    medianLatencyMs: record.median ? Number(record.median) : null,
-  };
-}

@@ -25,6 +25,7 @@ import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 
 const HOUR_MS = 3_600_000;
 const SWEEP_MS = 250;
+const SNAPSHOT_MS = 1_000;
 const POISON = { code: "POISON", message: "processing this message ended the process five times" };
 const MAX_OUTBOX = 50_000;
 /** With older consumers on the results topic, revisions by hand go here. */
@@ -73,9 +74,15 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       "sweep",
       loop(context, signal, "sweep", () => sweepOnce(room, deaths, signal, context)),
     );
+    await redis.del(KEYS.keyGroups); // what an earlier set of groups left
+    const publish = snapshotPublisher(quota, redis);
+    await publish();
     run(
       "snapshot",
-      loop(context, signal, "key groups' snapshot", () => publishSnapshot(quota, redis, signal, context)),
+      loop(context, signal, "key groups' snapshot", async () => {
+        await context.clock.sleep(SNAPSHOT_MS, signal);
+        await publish();
+      }),
     );
 
     const detections = topics.subscribe(TOPICS.detections, {
@@ -190,12 +197,19 @@ function deadWorker(message: string): string | undefined {
   }
 }
 
-async function publishSnapshot(quota: Quota, redis: Redis, signal: AbortSignal, { clock }: Context) {
-  await clock.sleep(1_000, signal);
-  const events = await quota.snapshot();
-  const stale = (await redis.hkeys(KEYS.keyGroups)).filter((id) => !events.some((event) => event.id === id));
-  const pipeline = redis.pipeline();
-  for (const event of events) pipeline.hset(KEYS.keyGroups, event.id, JSON.stringify(event));
-  if (stale.length > 0) pipeline.hdel(KEYS.keyGroups, ...stale);
-  await pipeline.exec();
+/** Writes each key group as people see it, where that has changed: idle groups cost nothing. */
+function snapshotPublisher(quota: Quota, redis: Redis) {
+  const written = new Map<string, string>();
+  let rounds = 0;
+  return async () => {
+    if (rounds++ % 10 === 0) written.clear(); // all of it now and then, should the store have lost it
+    const events = await quota.snapshot();
+    const now = new Map(events.map((event) => [event.id, JSON.stringify(event)]));
+    const changed = [...now].filter(([id, text]) => written.get(id) !== text);
+    const gone = [...written.keys()].filter((id) => !now.has(id));
+    if (changed.length > 0) await redis.hset(KEYS.keyGroups, Object.fromEntries(changed));
+    if (gone.length > 0) await redis.hdel(KEYS.keyGroups, ...gone);
+    written.clear();
+    for (const [id, text] of now) written.set(id, text);
+  };
 }

@@ -517,3 +517,12 @@ test("a verdict of an older taking names the group and the moment of its own cal
   });
   expect(await outbox()).toMatchObject([{ keyGroup: old.keyGroup, startedAt: spent.startedAt }]);
 });
+
+test("the snapshot of a thousand key groups is one command", async () => {
+  await groups(...Array.from({ length: 1_000 }, (_, i) => aKeyGroup({ id: `idle-${i}` })));
+  const scripts = async () => Number(/cmdstat_evalsha:calls=(\d+)/.exec(await redis.info("commandstats"))?.[1]);
+  await quota.snapshot(); // the script is known from here on
+  const before = await scripts();
+  expect(await quota.snapshot()).toHaveLength(1_000);
+  expect((await scripts()) - before).toBe(1);
+});
