@@ -70,7 +70,9 @@ export const Settings = z.object({
     .string()
     .min(1)
     .default("127.0.0.1")
-    .describe("Address the gateway listens on. Default 127.0.0.1. Another one than loopback needs VIGILANE_TOKEN."),
+    .describe(
+      "Address the gateway listens on. Default 127.0.0.1. Another one than loopback needs VIGILANE_TOKEN, also to look.",
+    ),
   allowedHosts: list()
     .pipe(z.array(z.string().regex(HOST_NAME, "host names only (cams.example.org), without https:// and path")))
     .default([])

@@ -1,5 +1,6 @@
 /**
- * Who may change anything. Without the token everything is read-only. The token is shown as `Authorization: Bearer`, or
+ * Who may look, and who may change anything. Without the token everything is read-only; where other machines reach the
+ * gateway, nothing is to be seen without it either. The token is shown as `Authorization: Bearer`, or
  * turned once into a session by opening `/?token=…`: an HttpOnly cookie, signed with the token, so that every gateway with
  * the same token accepts it and a restart forgets nothing. A session's changes also need the XSRF token bound to it.
  */
@@ -16,11 +17,13 @@ export const XSRF_COOKIE = "XSRF-TOKEN";
 export const XSRF_HEADER = "x-xsrf-token";
 const SESSION_MS = 7 * 24 * 3_600_000;
 
-/** How a request showed that it may change things; "nothing": it may only look. */
+/** How a request showed that it may change things; "nothing": it may only look, where looking is open. */
 export type Permission = { by: "nothing" } | { by: "bearer" } | { by: "session"; session: string };
 
 export interface Auth {
   permissionOf(request: IncomingMessage): Permission;
+  /** Throws NO_PERMISSION unless the request may look. */
+  requireLook(request: IncomingMessage): void;
   /** Throws NO_PERMISSION unless the request may change things (a session: with its XSRF token). */
   requireChange(request: IncomingMessage): void;
   /** Sets the session's cookies when `token` is right; false when it is not. */
@@ -48,9 +51,12 @@ export function readToken(settings: { token?: string | undefined; data: string }
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/i;
 
+/** Whether only this machine reaches what listens there. */
+export const isLoopback = (host: string) => LOOPBACK.test(host);
+
 /** Other machines could reach a gateway whose token nobody chose: refused with SETTINGS_INVALID. */
 export function refuseOpenHost(settings: { host: string; token?: string | undefined }): void {
-  if (LOOPBACK.test(settings.host) || settings.token !== undefined) return;
+  if (isLoopback(settings.host) || settings.token !== undefined) return;
   throw new VigilaneError(
     "SETTINGS_INVALID",
     `host = "${settings.host}": the gateway may listen on another address than loopback only with a token`,
@@ -58,7 +64,8 @@ export function refuseOpenHost(settings: { host: string; token?: string | undefi
   );
 }
 
-export function createAuth(token: string, clock: Clock): Auth {
+/** `looking`: "open" - whoever reaches the gateway may look; "permitted" - only a session or the token. */
+export function createAuth(token: string, clock: Clock, looking: "open" | "permitted"): Auth {
   const sign = (text: string) => createHmac("sha256", token).update(text).digest("base64url");
 
   /** A session is `<issuedAtMs>.<random>`, its cookie that and the signature. */
@@ -75,6 +82,10 @@ export function createAuth(token: string, clock: Clock): Auth {
       if (bearer !== undefined) return equal(bearer.trim(), token) ? { by: "bearer" } : { by: "nothing" };
       const session = sessionIn(cookiesOf(request).get(SESSION_COOKIE));
       return session === null ? { by: "nothing" } : { by: "session", session };
+    },
+    requireLook(request) {
+      if (looking === "open" || auth.permissionOf(request).by !== "nothing") return;
+      throw new VigilaneError("NO_PERMISSION", "other machines reach this gateway: it shows nothing without the token");
     },
     requireChange(request) {
       const permission = auth.permissionOf(request);

@@ -12,7 +12,7 @@ import type { ImageStore } from "../images/image-store.ts";
 import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
 import { connectStore, type StoreOptions } from "../store.ts";
 import type { WaitingView } from "../waiting-view.ts";
-import { createAuth } from "./auth.ts";
+import { createAuth, isLoopback } from "./auth.ts";
 import { createDoors } from "./doors.ts";
 import { feedEvents } from "./event-feed.ts";
 import { createHttpApp } from "./http.ts";
@@ -74,7 +74,7 @@ export function createGatewayService(options: GatewayOptions, context: Context):
     const system = createSystemWatch(redis, options.askedRoles, context);
     const outcomes = createRecentOutcomes(redis, context);
     const metrics = createMetrics(system.state, () => sockets?.io);
-    const auth = createAuth(options.token, context.clock);
+    const auth = createAuth(options.token, context.clock, isLoopback(options.host) ? "open" : "permitted");
     const doors = createDoors(options);
     const retry = (taskId: string) => retryTask(taskId, waiting, board.queues, context);
     const board = createJobBoard(
@@ -103,6 +103,7 @@ export function createGatewayService(options: GatewayOptions, context: Context):
         checkHandshake: (request) => {
           doors.checkHost(request);
           doors.checkOrigin(request);
+          auth.requireLook(request);
         },
         ...(options.untakenBytesMax === undefined ? {} : { untakenBytesMax: options.untakenBytesMax }),
         onSlowClient: metrics.slowClient,

@@ -45,6 +45,7 @@ export function createHttpApp(options: HttpOptions, context: Context): Express {
   app.use(health(options));
   app.use(enter(options));
   app.use(openSession(options));
+  app.use(requireLook(options));
   app.use("/api", api(options, context));
   app.use("/images", crops(options));
   app.get("/metrics", async (_request, response) => {
@@ -101,6 +102,21 @@ const openSession =
     if (typeof token !== "string") return next();
     if (!auth.openSession(token, response)) throw new VigilaneError("NO_PERMISSION", "the token is wrong");
     response.set("Cache-Control", "no-store").redirect(303, "/");
+  };
+
+/** Where looking needs permission, a browser that lacks it is asked for the token; everyone else gets the error as JSON. */
+const requireLook =
+  ({ auth }: HttpOptions): express.RequestHandler =>
+  (request, response, next) => {
+    try {
+      auth.requireLook(request);
+    } catch (error) {
+      const wantsPage = request.method === "GET" && request.get("accept")?.includes("text/html");
+      if (!wantsPage) throw error;
+      response.status(403).set("Cache-Control", "no-store").type("html").send(TOKEN_NEEDED);
+      return;
+    }
+    next();
   };
 
 const OutcomesQuery = z.object({
@@ -211,5 +227,16 @@ const NOT_BUILT = `<!doctype html>
 <p>Its page has not been built here. Build it with <code>npm run build:dashboard</code> and load this page again.</p>
 <p>Meanwhile: <a href="/jobs">jobs and waiting room</a>, <a href="/api/snapshot">state as JSON</a>,
 <a href="/readyz">readiness</a>, <a href="/metrics">metrics</a>.</p>
+</body></html>
+`;
+
+const TOKEN_NEEDED = `<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>vigilane: token needed</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<body style="font: 16px/1.5 system-ui; max-width: 40rem; margin: 4rem auto; padding: 0 1rem">
+<h1>This page needs the token</h1>
+<p>Other machines reach this vigilane, so it shows nothing without its token: the VIGILANE_TOKEN that it was started with.</p>
+<form action="/" method="get"><label>Token <input name="token" type="password" autocomplete="current-password" required autofocus></label>
+<button>Open</button></form>
 </body></html>
 `;

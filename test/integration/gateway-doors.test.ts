@@ -201,6 +201,70 @@ test("sockets: refused to other sites' pages and under other names, open to prog
   expect((await ask(polling)).status).toBe(200);
 });
 
+test("beyond loopback nothing is to be seen without the token, but for the probes", async () => {
+  const made = await gatewayWorld();
+  const gateway = await made.start({ host: "0.0.0.0" });
+  const url = `http://127.0.0.1:${new URL(gateway.url()).port}`;
+  const paths = [
+    "/api/snapshot",
+    "/api/cameras",
+    "/api/outcomes",
+    "/api/waiting",
+    "/metrics",
+    "/jobs",
+    "/jobs/board/",
+    "/images/a/2026112314/x.jpg",
+    "/assets/index.js",
+    "/nothing.html",
+    "/",
+  ];
+  for (const method of ["GET", "HEAD", "OPTIONS"]) {
+    for (const path of paths) {
+      const { status, error } = await ask(`${url}${path}`, { method });
+      expect([method, path, status]).toEqual([method, path, 403]);
+      if (method === "GET") expect(error?.code).toBe("NO_PERMISSION");
+    }
+  }
+  for (const path of ["/healthz", "/readyz"]) expect((await ask(`${url}${path}`)).status).not.toBe(403);
+
+  const asked = await ask(`${url}/`, { headers: { Accept: "text/html,*/*;q=0.8" } });
+  expect([asked.status, asked.headers["content-type"]]).toEqual([403, "text/html; charset=utf-8"]);
+  expect(asked.text).toContain("needs the token");
+  expect(asked.text).toContain('name="token"'); // its form opens /?token=…
+  expect((await ask(`${url}/?token=wrong-token-wrong-token`)).status).toBe(403);
+
+  const { opened, cookie } = await openSession(url);
+  expect(opened.status).toBe(303);
+  for (const headers of [{ Cookie: cookie }, bearer]) {
+    for (const path of ["/api/snapshot", "/metrics", "/"]) {
+      expect([path, (await ask(`${url}${path}`, { headers })).status]).toEqual([path, 200]);
+    }
+  }
+});
+
+test("beyond loopback sockets need the token, too", async () => {
+  const made = await gatewayWorld();
+  const gateway = await made.start({ host: "0.0.0.0" });
+  const url = `http://127.0.0.1:${new URL(gateway.url()).port}`;
+  const { cookie } = await openSession(url);
+  const connects = (extraHeaders: Record<string, string>, transport: string, namespace: string) =>
+    new Promise<boolean>((resolve) => {
+      const how = { transports: [transport], extraHeaders, forceNew: true, reconnection: false };
+      const client = io(`${url}${namespace}`, how);
+      onTestFinished(() => void client.disconnect());
+      client.once("connect", () => resolve(true));
+      client.once("connect_error", () => resolve(false));
+    });
+  for (const transport of ["websocket", "polling"]) {
+    for (const namespace of ["/", "/live"]) {
+      expect(await connects({}, transport, namespace)).toBe(false);
+      expect(await connects({ Authorization: "Bearer wrong" }, transport, namespace)).toBe(false);
+      expect(await connects(bearer, transport, namespace)).toBe(true);
+      expect(await connects({ Cookie: cookie }, transport, namespace)).toBe(true);
+    }
+  }
+});
+
 test("every answer carries the headers that keep others' pages out", async () => {
   const { url } = await world();
   for (const path of ["/", "/api/snapshot", "/jobs", "/jobs/board/", "/images/a/2026112314/x.jpg", "/nothing.html"]) {
