@@ -5,7 +5,6 @@
  */
 import { existsSync } from "node:fs";
 import { afterEach, expect, test } from "vitest";
-import { KEYS } from "../../src/names.ts";
 import { startWorld, type World } from "../support/world.ts";
 
 const LONG = process.env.VIGILANE_LONG === "1";
@@ -69,19 +68,11 @@ test.runIf(existsSync("/proc/self/net/tcp"))(
     const others = results.filter((result) => result.outcome !== "assessed");
     expect(others.map((result) => [result.taskId, result.outcome, result.error])).toEqual([]);
     expect(await here.countedByResults(ids.length)).toBe(ids.length);
-    await expect
-      .poll(async () => (await shownIds(here)).length, { timeout: 20_000 })
-      .toBeGreaterThanOrEqual(ids.length);
-    expect((await shownIds(here)).toSorted()).toEqual(ids.toSorted());
+    await expect.poll(async () => (await here.shown()).length, { timeout: 20_000 }).toBeGreaterThanOrEqual(ids.length);
+    expect((await here.shown()).toSorted()).toEqual(ids.toSorted());
     console.log(`${ids.length} groups through ${POINTS.length} fail points`);
   },
 );
-
-/** What the gateways noted as shown, with what they noted twice. */
-async function shownIds({ redis }: World): Promise<string[]> {
-  const entries = await redis.xrange(KEYS.shown, "-", "+");
-  return entries.map(([, fields]) => fields[fields.indexOf("taskId") + 1] ?? "");
-}
 
 async function within(ms: number, what: string, work: Promise<void> | undefined): Promise<void> {
   const { promise, reject } = Promise.withResolvers<never>();

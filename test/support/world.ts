@@ -45,6 +45,10 @@ export interface World {
     taskIds: readonly string[],
     forMs: number,
   ): Promise<{ lost: string[]; doubled: string[]; results: AssessmentResult[] }>;
+  /** Every result that was ever published. */
+  results(): readonly AssessmentResult[];
+  /** Task ids of what the gateways noted as shown; twice, what they noted twice. */
+  shown(): Promise<string[]>;
   /** Resolves with the next result that is published after this call. */
   nextResult(): Promise<AssessmentResult>;
   stop(): Promise<void>;
@@ -140,6 +144,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     output: () => printed,
     role,
     nextResult: ledger.next,
+    results: ledger.results,
     settled: ledger.settled,
     offer({ groupsPerSecond }) {
       const ids: string[] = [];
@@ -171,6 +176,10 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
         const counted = risks.flatMap((risk) => Object.values(risk.counts)).reduce((sum, n) => sum + n, 0);
         if (counted >= atLeast || Date.now() > until) return counted;
       }
+    },
+    async shown() {
+      const entries = await redis.xrange(KEYS.shown, "-", "+");
+      return entries.map(([, fields]) => fields[fields.indexOf("taskId") + 1] ?? "");
     },
     async stop() {
       for (const release of releases.reverse()) await release();
@@ -223,6 +232,7 @@ function startLedger(topics: TopicLog) {
     }
   })();
   return {
+    results: () => results,
     next: () =>
       new Promise<AssessmentResult>((resolve) => {
         const look = (result?: AssessmentResult) => {
