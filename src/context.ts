@@ -44,12 +44,43 @@ const SECRET_PATHS = [
   "*.token",
 ];
 
+const LONGEST_MESSAGE = 1_000;
+const LONGEST_STACK = 4_000;
+const MOST_CAUSES = 5;
+
+/**
+ * An error as a log line holds it: its own words, codes and causes, and of what else hangs on it plain values alone. ioredis
+ * hangs the whole command on an error, arguments and all: task data by the hundred kilobytes.
+ */
+function errorToLog(error: unknown, depth = 0): unknown {
+  if (!(error instanceof Error)) return typeof error === "string" ? cut(error, LONGEST_MESSAGE) : error;
+  const plain = Object.entries(error)
+    .filter(([, value]) => value === null || ["string", "number", "boolean"].includes(typeof value))
+    .map(([name, value]) => [name, typeof value === "string" ? cut(value, LONGEST_MESSAGE) : value]);
+  const message = cut(error.message, LONGEST_MESSAGE);
+  const stack = error.stack?.replace(error.message, () => message) ?? "";
+  const more = (inner: unknown) => (depth < MOST_CAUSES ? errorToLog(inner, depth + 1) : "…");
+  const { previousErrors } = error as { previousErrors?: unknown }; // of a pipeline or a script, by ioredis
+  const others = error instanceof AggregateError ? error.errors : Array.isArray(previousErrors) ? previousErrors : [];
+  return {
+    ...Object.fromEntries(plain),
+    type: error.name,
+    message,
+    stack: cut(stack, LONGEST_STACK),
+    ...(error.cause === undefined ? {} : { cause: more(error.cause) }),
+    ...(others.length === 0 ? {} : { others: others.slice(0, MOST_CAUSES).map(more) }),
+  };
+}
+
+const cut = (text: string, most: number) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
 /** JSON lines to stdout (the supervisor reads and shows them), or to `destination`. `level`: pino's, or "silent". */
 export function createLogger(role: string, level: string, destination?: { write(line: string): void }): Logger {
   const options = {
     level,
     base: { role, pid: process.pid },
     redact: { paths: SECRET_PATHS, censor: "[redacted]" },
+    serializers: { err: (error: unknown) => errorToLog(error) },
     timestamp: pino.stdTimeFunctions.isoTime,
   };
   return destination ? pino(options, destination) : pino(options);
