@@ -6,24 +6,24 @@ import { createResultsService } from "../../src/results/results.ts";
 import { createRedisTopicLog } from "../../src/topics/redis-topic-log.ts";
 import { TOPICS } from "../../src/topics/topic-log.ts";
 import { gatewayWorld, quiet, TOKEN } from "../support/gateway.ts";
-import { stressStartStop } from "../support/service-stress.ts";
+import { connectionsTo, failToStart, stressAndLeaveNothing } from "../support/service-stress.ts";
 
 type World = Awaited<ReturnType<typeof gatewayWorld>>;
 
-const gatewayOf = ({ store, waiting, images }: World) =>
+const gatewayOf = ({ store, waiting, images }: World, port = 0) =>
   createGatewayService(
     {
-      ...{ redisUrl: store.url, port: 0, host: "127.0.0.1", allowedHosts: [], token: TOKEN, askedRoles: [] },
+      ...{ redisUrl: store.url, port, host: "127.0.0.1", allowedHosts: [], token: TOKEN, askedRoles: [] },
       ...{ instance: "gateway-1", waiting: () => waiting, images, pageFolder: "/nowhere" },
     },
     quiet,
   );
 
-const resultsOf = ({ store, images }: World) => {
+const resultsOf = ({ store, images }: World, topicNames: string[] = [TOPICS.results]) => {
   const topics = { redisUrl: store.url, retentionMs: 60_000, maxBytesPerTopic: 1_000_000, shards: 2 };
   return createResultsService(
     {
-      ...{ redisUrl: store.url, topics: createRedisTopicLog(topics, quiet), topicNames: [TOPICS.results] },
+      ...{ redisUrl: store.url, topics: createRedisTopicLog(topics, quiet), topicNames },
       ...{ consumer: "results-1", retentionMs: 60_000, images, imageLimits: { maxBytes: 1e6, maxAgeMs: 60_000 } },
       countTasks: () => async () => ({ waiting: 0, moving: 0, calling: 0 }),
     },
@@ -32,13 +32,39 @@ const resultsOf = ({ store, images }: World) => {
 };
 
 const SERVICES: [string, (world: World) => Service][] = [
-  ["gateway", gatewayOf],
-  ["results", resultsOf],
+  ["gateway", (world) => gatewayOf(world)],
+  ["results", (world) => resultsOf(world)],
 ];
 
 test.each(SERVICES)("%s starts and stops in every order", async (_name, create) => {
   const world = await gatewayWorld();
-  await stressStartStop(() => create(world));
+  await stressAndLeaveNothing(
+    () => create(world),
+    () => connectionsTo(world.store.url),
+  );
+});
+
+test("a gateway whose port is taken says so, and leaves nothing", async () => {
+  const world = await gatewayWorld();
+  const first = gatewayOf(world);
+  onTestFinished(() => first.stop());
+  await first.start();
+  const port = Number(new URL(first.url()).port);
+  await failToStart(
+    () => gatewayOf(world, port),
+    { code: "PORT_IN_USE" },
+    () => connectionsTo(world.store.url),
+  );
+});
+
+test("a results role that gets stuck at its second topic leaves nothing of the first", async () => {
+  const world = await gatewayWorld();
+  await world.redis.set("vl:topic:broken:meta", "of the wrong kind");
+  await failToStart(
+    () => resultsOf(world, [TOPICS.results, "broken"]),
+    { message: expect.stringContaining("WRONGTYPE") },
+    () => connectionsTo(world.store.url),
+  );
 });
 
 test.each(
