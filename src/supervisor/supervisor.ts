@@ -118,7 +118,8 @@ export function createSupervisor(given: Settings, options: SupervisorOptions, co
           leash?.release(death.pid);
           if (isStore && wanted) forgetStore(storeFolder);
           if (wanted) return;
-          announceDeath(death);
+          if (isStore) countStoreRestarts(child.restarts + 1);
+          else announceDeath(death);
           if (isStore && !storeIsServer) beginAnew();
         },
         onGivenUp: (error) => options.onFailed(error),
@@ -137,13 +138,20 @@ export function createSupervisor(given: Settings, options: SupervisorOptions, co
   /** Tells the others of a death, so that what it held is taken back at once, and counts the restart. */
   function announceDeath({ role, instance, pid }: Death): void {
     const store = redis;
-    if (!store || role === "store") return;
+    if (!store) return;
     const message = JSON.stringify({ role, instance, pid });
     Promise.all([
       store.publish(KEYS.roleDied, message),
       store.hincrby(KEYS.restarts, role, 1),
       store.hdel(KEYS.roles, `${role}/${instance}`),
     ]).catch((error: unknown) => log.warn({ err: error, instance }, "its death could not be announced"));
+  }
+
+  /** Waits in the connection until the store is back. A number and no increment: one in memory comes back without the last. */
+  function countStoreRestarts(restarts: number): void {
+    redis?.hset(KEYS.restarts, "store", restarts).catch((error: unknown) => {
+      log.warn({ err: error }, "the store's restart could not be counted");
+    });
   }
 
   /** A store in memory took everything with it, also what the roles had registered there at their start. */

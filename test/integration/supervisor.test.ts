@@ -129,6 +129,7 @@ test("the store killed with -9 comes back on the same address with what it had a
   process.kill(Number(before), "SIGKILL");
   expect(await redis.get("kept")).toBe("yes");
   expect(/process_id:(\d+)/.exec(await redis.info("server"))?.[1]).not.toBe(before);
+  expect(await waitFor(() => redis.hget(KEYS.restarts, "store"))).toBe("1");
 });
 
 test("a store in memory that dies comes back empty, and every role starts anew on it", async () => {
@@ -147,6 +148,7 @@ test("a store in memory that dies comes back empty, and every role starts anew o
   process.kill(RoleHealth.parse(JSON.parse(heartbeat)).pid, "SIGKILL");
   for (const role of ["bridge", "worker", "detector"]) await said(`born ${role}`, 2);
   expect(await redis.get("kept")).toBeNull();
+  expect(await waitFor(() => redis.hget(KEYS.restarts, "store"))).toBe("1");
   expect(alive(pidOf("born worker"))).toBe(true);
   expect(lines.filter((line) => line.startsWith("born worker"))).toHaveLength(2);
 });
