@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** One project a kind of test, one after the other: the quick ones side by side, those that start processes file by file. */
+/** One project a kind of test, one after the other: the quick ones side by side, those that start servers two files at a time, those that start the whole one by one. */
 export default defineConfig({
   test: {
     reporters: ["default"],
@@ -20,7 +20,7 @@ export default defineConfig({
           include: ["test/conformance/**/*.test.ts", "test/integration/**/*.test.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          fileParallelism: false,
+          maxWorkers: 2,
         },
       },
       {
