@@ -333,7 +333,9 @@ const shown = (name: string, value: unknown) =>
   name === "token"
     ? "[redacted]"
     : name === "redisUrl"
-      ? JSON.stringify(value).replace(/\/\/[^@]*@/, "//…@")
+      ? JSON.stringify(value)
+          .replace(/\/\/.*@/, "//…@")
+          .replace(/[?#].*/, '?…"')
       : JSON.stringify(value);
 
 function nearest(name: string, candidates: readonly string[], prefix = ""): string {

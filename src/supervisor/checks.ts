@@ -195,7 +195,7 @@ export const realMachine = (context: Context): Machine => ({
 /** Connects, checks and asks for the time, all within STORE_ANSWERS_MS. */
 async function askStore(url: string, context: Context): Promise<{ text: string; skewMs: number }> {
   const quiet: Context = { clock: context.clock, log: pino({ level: "silent" }) };
-  const where = url.replace(/\/\/[^@]*@/, "//…@");
+  const where = sourceToShown(url);
   const away = () => new VigilaneError("STORE_AWAY", `nothing answers at ${where} within ${STORE_ANSWERS_MS / 1000} s`);
   const connecting = connectStore(url, quiet, { retryStrategy: () => null, connectTimeout: STORE_ANSWERS_MS });
   const redis = await within(context.clock, STORE_ANSWERS_MS, "store", () => connecting).catch(() => {

@@ -85,6 +85,8 @@ test("store: away, may evict, asked for but not installed", async () => {
   expect((await look(["--redis-url", "redis://127.0.0.1:1"])).store).toMatchObject(
     fault(/nothing answers.*Start Redis/),
   );
+  const secret = await look(["--redis-url", "redis://user:p%40secret@127.0.0.1:1?password=secret"]);
+  expect(secret.store?.text).toMatch(/nothing answers at redis:\/\/…@127\.0\.0\.1:1\?…/);
   const redis = await startRedis({ args: ["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"] });
   expect((await look(["--redis-url", redis.url])).store).toMatchObject(fault(/allkeys-lru.*noeviction/));
   expect((await look(["--store", "redis"], env({ PATH: "" }))).store).toMatchObject(fault(/redis-server.*Install/));

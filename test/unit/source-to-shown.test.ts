@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { loadSettings } from "../../src/config.ts";
 import { sourceToShown, textToShown } from "../../src/detector/source-to-shown.ts";
 
 test.each([
@@ -39,4 +40,10 @@ test("a source that is known goes as a whole, whatever its password is made of",
   const source = "rtsp://user:my 'odd\" secret@cam/1";
   expect(textToShown(`${source}: Connection refused`, source)).toBe("rtsp://…@cam/1: Connection refused");
   expect(textToShown("No such file or directory", "/video.mp4")).toBe("No such file or directory");
+});
+
+test("a store's address in a fault of the settings is shown without its secrets", () => {
+  const load = () => loadSettings(["--redis-url", "http://user:p@secret@h:6379?password=secret"], {});
+  expect(load).toThrow(/redisUrl = "http:\/\/…@h:6379\?…"/);
+  expect(load).not.toThrow(/secret/);
 });
