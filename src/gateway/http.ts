@@ -222,21 +222,21 @@ function page(folder: string): Router {
 const NOT_BUILT = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>vigilane</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<body style="font: 16px/1.5 system-ui; max-width: 40rem; margin: 4rem auto; padding: 0 1rem">
+<body style="font: 16px/1.5 system-ui; max-width: 40rem; margin: 4rem auto; padding: 0 1rem"><main>
 <h1>vigilane is running</h1>
 <p>Its page has not been built here. Build it with <code>npm run build:dashboard</code> and load this page again.</p>
 <p>Meanwhile: <a href="/jobs">jobs and waiting room</a>, <a href="/api/snapshot">state as JSON</a>,
 <a href="/readyz">readiness</a>, <a href="/metrics">metrics</a>.</p>
-</body></html>
+</main></body></html>
 `;
 
 const TOKEN_NEEDED = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>vigilane: token needed</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<body style="font: 16px/1.5 system-ui; max-width: 40rem; margin: 4rem auto; padding: 0 1rem">
+<body style="font: 16px/1.5 system-ui; max-width: 40rem; margin: 4rem auto; padding: 0 1rem"><main>
 <h1>This page needs the token</h1>
 <p>Other machines reach this vigilane, so it shows nothing without its token: the VIGILANE_TOKEN that it was started with.</p>
 <form action="/" method="get"><label>Token <input name="token" type="password" autocomplete="current-password" required autofocus></label>
 <button>Open</button></form>
-</body></html>
+</main></body></html>
 `;

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { KEYS } from "../../src/names.ts";
 import { axeViolations, isLoaded, launchBrowser, openPage } from "../support/browser.ts";
 import { type BuiltPage, buildPage } from "../support/built-page.ts";
-import { type GatewayWorld, gatewayWorld } from "../support/gateway.ts";
+import { type GatewayWorld, gatewayWorld, TOKEN } from "../support/gateway.ts";
 import { camera, keyGroup, outcome, previewOf, totals } from "../support/page-scenes.ts";
 import { cropOf, streetPicture } from "../support/street-picture.ts";
 
@@ -20,11 +20,13 @@ afterAll(async () => {
   built.remove();
 });
 
-/** Closes the page and waits until the gateway has noted both of its sockets: a gateway that stops meanwhile would complain. */
-async function leave(context: BrowserContext, { redis }: GatewayWorld) {
+/** Closes the page and waits until the gateway has noted its sockets (one for pictures where there is a camera): a gateway that stops meanwhile would complain. */
+async function leave(context: BrowserContext, { redis }: GatewayWorld, sockets = 2) {
   const before = (await redis.keys("vl:socket-session:*")).length;
   await context.close();
-  await expect.poll(async () => (await redis.keys("vl:socket-session:*")).length).toBeGreaterThanOrEqual(before + 2);
+  await expect
+    .poll(async () => (await redis.keys("vl:socket-session:*")).length)
+    .toBeGreaterThanOrEqual(before + sockets);
 }
 
 test("cameras, verdicts with their crops, totals, key groups and pictures reach the page; a store that goes is said", async () => {
@@ -84,4 +86,25 @@ test("a camera whose status is not renewed is offline on the page", async () => 
   await page.locator('.camera-marker[title^="Harbour Road Offline"]').waitFor();
   await page.getByText("its detector does not answer").waitFor();
   await leave(context, world);
+});
+
+test("beyond loopback the page asks for the token; with it everything comes, sockets too", async () => {
+  const world = await gatewayWorld();
+  await world.redis.hset(KEYS.totals, "json", JSON.stringify(totals({ groups: 4_711 })));
+  const gateway = await world.start({ pageFolder: built.folder, host: "0.0.0.0" });
+  const url = `http://127.0.0.1:${new URL(gateway.url()).port}`;
+  const context = await browser.newContext({ locale: "en-GB" });
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  await page.goto(url);
+  await page.getByRole("heading", { name: "This page needs the token" }).waitFor();
+  expect(await axeViolations(page)).toEqual([]);
+  await page.getByLabel("Token").fill(TOKEN);
+  await page.getByRole("button", { name: "Open" }).click();
+  await page.locator("[data-loaded=true]").waitFor();
+  expect(page.url()).toBe(`${url}/`);
+  await page.getByText("4,711").waitFor();
+  await world.redis.hset(KEYS.totals, "json", JSON.stringify(totals({ groups: 4_712 })));
+  await page.getByText("4,712").waitFor(); // by the socket
+  await leave(context, world, 1);
 });
