@@ -137,10 +137,14 @@ function boardFor({ basePath }: JobBoardOptions, mayChange: boolean) {
   return { board, readOnly: !mayChange, handler: app };
 }
 
+/** BullMQ's `rateLimit` sets the limiter's count to the largest number; no job count comes near this one. */
+const COOLING_COUNT = 1_000_000_000;
+
 /** The adapter through which bull-board sees a queue: nothing can be changed but a failed job's retry. */
 class FailedJobsOnly extends BullMQAdapter {
   override readonly allowCompletedRetries = false;
   readonly #retry: JobBoardOptions["retry"];
+  readonly #queue: Queue;
 
   constructor(queue: Queue, readOnly: boolean, retry: JobBoardOptions["retry"]) {
     super(queue, {
@@ -150,8 +154,14 @@ class FailedJobsOnly extends BullMQAdapter {
       externalJobUrl: ({ data }) => cropLink(data),
     });
     this.#retry = retry;
+    this.#queue = queue;
     this.setFormatter("data", withoutSecrets);
     this.setFormatter("returnValue", withoutSecrets);
+  }
+
+  /** Only a cool-down counts as rate limited, not that the limiter's window has begun to count. */
+  override async getActiveRateLimitTtl(): Promise<number> {
+    return Math.max(0, await this.#queue.getRateLimitTtl(COOLING_COUNT));
   }
 
   override async getJob(id: string) {

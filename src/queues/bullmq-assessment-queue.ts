@@ -6,6 +6,9 @@ import { assessmentQueueName, BULLMQ_PREFIX, jobId } from "../names.ts";
 import { type AssessmentJob, type AssessmentQueues, cropPath, FAILED_JOB_AGE_MS } from "./assessment-queue.ts";
 import type { Taken } from "./quota.ts";
 
+/** BullMQ's `rateLimit` sets the limiter's count to the largest number; no job count comes near this one. */
+const COOLING_COUNT = 1_000_000_000;
+
 const JOB_OPTIONS: JobsOptions = {
   attempts: 1,
   removeOnComplete: { age: 86_400, count: 1_000 },
@@ -33,7 +36,7 @@ export function createAssessmentQueues(connection: Redis): AssessmentQueues {
     },
     async cool(keyGroup, ms) {
       const queue = queueOf(keyGroup);
-      const left = await queue.getRateLimitTtl();
+      const left = await queue.getRateLimitTtl(COOLING_COUNT);
       if (left < ms) await queue.rateLimit(ms);
     },
     async close() {

@@ -107,12 +107,40 @@ test("server errors are tried elsewhere; a dead key costs only its own share", a
   expect([...found.values()].map(([r]) => r?.outcome)).toEqual(ids.map(() => "assessed"));
 });
 
+test("while a group cools, BullMQ's own tools show it, and only then", async () => {
+  world = await startPipeline();
+  const redis = new Redis(world.redis.url, { maxRetriesPerRequest: null });
+  const queues = Array.from(
+    { length: 10 },
+    (_, i) =>
+      new Queue(assessmentQueueName(`simulated-${String(i + 1).padStart(2, "0")}`), {
+        connection: redis,
+        prefix: BULLMQ_PREFIX,
+      }),
+  );
+  const limited = async () =>
+    (await Promise.all(queues.map((queue) => queue.getRateLimitTtl(1_000_000_000)))).filter((ttl) => ttl > 0).length;
+  await world.outcomes(await world.offer(3));
+  expect(await limited()).toBe(0);
+  world.provider.setFaults({ status: 429, calls: 1 }, "simulated-01");
+  for (let i = 0; (await limited()) === 0; i++) {
+    expect(i).toBeLessThan(40);
+    await world.outcomes(await world.offer(2, { cameraId: `cam-${i}` }));
+  }
+  await Promise.all(queues.map((queue) => queue.close()));
+  redis.disconnect();
+});
+
 test("a provider that hangs: the deadline ends the call and blames nobody", async () => {
   world = await startPipeline({ settings: { freshnessSeconds: 2 } });
   world.provider.setFaults({ hang: true });
   const ids = await world.offer(1);
   const [result] = (await world.outcomes(ids)).get(ids[0] ?? "") ?? [];
   expect(result).toMatchObject({ outcome: "expired" });
+  const redis = new Redis(world.redis.url);
+  const group = await redis.hgetall(`{vl}:group:${result?.metadata.keyGroup}`);
+  redis.disconnect();
+  expect(Object.keys(group).filter((field) => field.startsWith("fail:") || field === "coolUntil")).toEqual([]);
 });
 
 test("200 jobs put straight into a resting group's queue without a lease all run, and no window is exceeded", async () => {
