@@ -21,7 +21,8 @@ export async function lockFolder(path: string, { clock, log }: Context): Promise
       await writeFile(join(path, "pid"), `${process.pid}\n${MARK}\n${await startOf(process.pid)}\n`);
       return async () => {
         held.delete(path);
-        await rm(path, { recursive: true, force: true });
+        // Whoever took us for dead (another container, which does not see our pid) has a lock of its own now.
+        if ((await readHolder(path))?.mark === MARK) await rm(path, { recursive: true, force: true });
       };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;

@@ -91,3 +91,12 @@ test("a process that lives is waited for, also where it has not told its start",
   rmSync(path, { recursive: true });
   await (await locked)();
 });
+
+test("a lock that another one has taken over meanwhile is left to it", async () => {
+  const { path, context } = setup();
+  const release = await lockFolder(path, context);
+  rmSync(path, { recursive: true });
+  leave(path, process.ppid, "another-mark", "");
+  await release();
+  expect(holderIn(path)[1]).toBe("another-mark");
+});
