@@ -131,8 +131,11 @@ describe("kill -9", () => {
 });
 
 test("processes stopped for longer than their locks, and woken", { timeout: LONG ? 600_000 : 180_000 }, async () => {
-  const stopped: RoleName[][] = [["worker"], ["bridge", "gateway"], ["results", "provider"]];
-  const outcome = await underLoad(LONG ? 9 : stopped.length, async (nth) => {
+  const stopped: RoleName[][] = [
+    ["worker", "gateway"],
+    ["bridge", "results", "provider"],
+  ];
+  const outcome = await underLoad(LONG ? 6 : stopped.length, async (nth) => {
     const roles = stopped[nth % stopped.length] ?? [];
     const pids = (await Promise.all(roles.map((role) => here.role(role)))).map(({ pid }) => pid);
     for (const pid of pids) process.kill(pid, "SIGSTOP");
