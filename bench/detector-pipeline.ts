@@ -1,10 +1,11 @@
 /**
  * The pipeline against the bare inference it is built around, same model, same input, same threads.
  *
- *   node bench/detector-pipeline.ts [seconds]
+ *   node bench/detector-pipeline.ts [seconds] [height: 360 (a camera's substream), 720 or 1080]
  *
- * One inference thread, one core left: looks a second of the whole detector on an overload of frames (four 720p files, 33 a
- * second in all) ÷ session.run a second of one thread. Bare runs before and after, mean of the two.
+ * One inference thread, one core left: looks a second of the whole detector on an overload of frames (four files, 33 a second
+ * in all) ÷ session.run a second of one thread. Bare runs before and after, mean of the two.
+ * Decoding must fit on the core that is left: on two cores 360p does (100 frames a second), 720p takes more than that core.
  */
 import { ensureModel } from "../src/assets/models.ts";
 import { letterbox } from "../src/detector/letterbox.ts";
@@ -14,9 +15,10 @@ import { runDetector } from "./detector-run.ts";
 import { cameraVideo } from "./detector-videos.ts";
 
 const seconds = Number(process.argv[2] ?? 15);
+const height = process.argv[3] === "1080" ? 1080 : process.argv[3] === "720" ? 720 : 360;
 const model = await ensureModel({ cache, model: "yolo11n" }, context);
-const box = letterbox({ kind: "open", longSidePx: 640 }, 1280, 720);
-const source = await cameraVideo(2, 720);
+const box = letterbox({ kind: "open", longSidePx: 640 }, (height * 16) / 9, height);
+const source = await cameraVideo(2, height);
 const first = await bareInference(model, box, seconds / 2);
 const cameras = ["a", "b", "c", "d"].map((id) => ({ id, source }));
 const run = await runDetector(model, cameras, { intervalMs: 120, threads: 1, warmSeconds: 3, seconds });

@@ -8,7 +8,7 @@ import { ensureFootage } from "../src/assets/footage.ts";
 import { cache, context } from "./detector-footage.ts";
 
 /** Path of 60 s with a keyframe every so many seconds, about 3 Mbit/s, no B-frames. */
-export async function cameraVideo(keyframeSeconds: number, height: 1080 | 720 = 1080): Promise<string> {
+export async function cameraVideo(keyframeSeconds: number, height: 1080 | 720 | 360 = 1080): Promise<string> {
   const path = join(cache, "bench", `${height}p25-key${keyframeSeconds}.mp4`);
   if (existsSync(path)) return path;
   mkdirSync(join(cache, "bench"), { recursive: true });
