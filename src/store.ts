@@ -22,6 +22,8 @@ export async function connectStore(
     lazyConnect: true,
     maxRetriesPerRequest: null,
     enableReadyCheck: true,
+    // A store that is reading its file in names how long that may take; it is asked again sooner.
+    maxLoadingRetryTime: 250,
     connectTimeout: 5_000,
     retryStrategy: (tries) => Math.min(1_000, 25 * 2 ** Math.min(tries, 6)),
     ...options,
@@ -86,9 +88,9 @@ export class StoreScript {
   readonly #lua: string;
   readonly #name: string;
 
-  /** `url`: `new URL("./x.lua", import.meta.url)`. `prelude`: shared Lua functions set before it. */
-  constructor(url: URL, prelude?: URL) {
-    this.#lua = (prelude ? `${readFileSync(prelude, "utf8")}\n` : "") + readFileSync(url, "utf8");
+  /** `url`: `new URL("./x.lua", import.meta.url)`. `shared`: files of Lua functions that are set before it, in order. */
+  constructor(url: URL, shared: readonly URL[] = []) {
+    this.#lua = [...shared, url].map((file) => readFileSync(file, "utf8")).join("\n");
     this.#name = `vl_${url.pathname
       .split("/")
       .slice(-2)

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { Assessment, type AssessmentResult, Bbox, CameraId, Outcome, type Timings } from "../messages.ts";
 
-/** Fields of one entry of the stream `{vl}:outbox`, as finish() in prelude.lua writes them. */
+/** Fields of one entry of the stream `{vl}:outbox`, as finish() in ending.lua writes them. */
 export const OutboxFields = z.object({
   id: z.string(),
   outcome: Outcome,

@@ -16,7 +16,7 @@ export interface Transfer {
 }
 
 export interface WriteBackParts {
-  /** A connection of its own: it waits in blocking reads. */
+  /** A connection of its own: it waits in blocking reads, and is disconnected when `signal` aborts. */
   redis: Redis;
   /** For everything that must not wait behind the blocking read. */
   commands: Redis;
@@ -45,6 +45,8 @@ interface Entry {
 export async function writeBack(parts: WriteBackParts, context: Context, signal: AbortSignal): Promise<void> {
   const { clock, log } = context;
   let ownedAtMs = Number.NEGATIVE_INFINITY;
+  // A blocking read knows no signal: its connection is let go.
+  signal.addEventListener("abort", () => parts.redis.disconnect(), { once: true });
   await loop(context, signal, "write back", async () => {
     // Only to save others the work: the transfer itself is safe with any number of writers.
     if (clock.monotonicMs() - ownedAtMs > OWNER_MS / 3) {

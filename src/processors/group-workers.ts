@@ -42,7 +42,8 @@ export function createGroupWorkers(
   const { clock, log } = context;
   const groups = new Map(parts.groups.map((group) => [group.id, group]));
   const running = new Map<string, Running>();
-  const giveUp = new AbortController();
+  /** Of the present start: aborts when calls under way are given up. */
+  let giveUp = new AbortController();
 
   function wake(id: string) {
     const group = groups.get(id);
@@ -106,6 +107,7 @@ export function createGroupWorkers(
   }
 
   const base = service("group workers", context, async (acquired: Acquired, signal) => {
+    giveUp = new AbortController();
     acquired.add(parts.onWake(wake), "wake signal", (off) => off());
     acquired.add(running, "workers", closeAll);
     for (const id of await parts.stirring(REST_AFTER_MS)) wake(id);
@@ -119,8 +121,9 @@ export function createGroupWorkers(
 
   async function closeAll() {
     const grace = new AbortController();
+    const given = giveUp;
     clock.sleep(parts.graceMs, grace.signal).then(
-      () => giveUp.abort(new VigilaneError("STOPPED", "the worker stops")),
+      () => given.abort(new VigilaneError("STOPPED", "the worker stops")),
       () => {},
     );
     await Promise.all([...running.values()].map(({ worker }) => worker.close()));

@@ -1,23 +1,20 @@
-/** Leases in Redis: every step is one Lua call (the scripts of this folder; prelude.lua has the keys). */
+/** Leases in Redis: every step is one Lua call (the scripts of this folder; record.lua has the keys). */
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Clock } from "../context.ts";
-import { StoreScript } from "../store.ts";
 import { keyGroupEvent } from "./key-group-events.ts";
 import { registration } from "./key-groups.ts";
+import { PREFIX, script } from "./lua-scripts.ts";
 import type { Ending, Quota, Taken } from "./quota.ts";
 
-const PREFIX = "{vl}:";
-const prelude = new URL("./prelude.lua", import.meta.url);
-const script = (file: string) => new StoreScript(new URL(file, import.meta.url), prelude);
-const registerScript = script("./register.lua");
-const takeScript = script("./take.lua");
-const markQueuedScript = script("./mark-queued.lua");
-const spendScript = script("./spend.lua");
-const snapshotScript = script("./snapshot.lua");
-const stirringScript = script("./stirring.lua");
-const restampScript = script("./restamp.lua");
-const settleScript = script("./settle.lua");
+const registerScript = script("register");
+const takeScript = script("take");
+const markQueuedScript = script("mark-queued");
+const spendScript = script("spend");
+const snapshotScript = script("snapshot");
+const stirringScript = script("stirring");
+const restampScript = script("restamp");
+const settleScript = script("settle");
 
 /** An unspent lease lapses after so long: more than any queue and event loop needs, less than a person notices. */
 const LEASE_MS = 1_000;

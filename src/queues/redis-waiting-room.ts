@@ -1,17 +1,15 @@
-/** The waiting room in Redis: every step is one Lua call (the scripts of this folder; prelude.lua has the record's fields). */
+/** The waiting room in Redis: every step is one Lua call (the scripts of this folder; record.lua has the record's fields). */
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import { VigilaneError } from "../errors.ts";
 import { AssessmentTask } from "../messages.ts";
-import { StoreScript } from "../store.ts";
 import type { TaskView } from "../waiting-view.ts";
+import { PREFIX, script } from "./lua-scripts.ts";
 import { type Admission, type Arrival, contentHash, type WaitingRoom } from "./waiting-room.ts";
 
-const PREFIX = "{vl}:";
-const prelude = new URL("./prelude.lua", import.meta.url);
-const admitScript = new StoreScript(new URL("./admit.lua", import.meta.url), prelude);
-const sweepScript = new StoreScript(new URL("./sweep.lua", import.meta.url), prelude);
-const reopenScript = new StoreScript(new URL("./reopen.lua", import.meta.url), prelude);
+const admitScript = script("admit");
+const sweepScript = script("sweep");
+const reopenScript = script("reopen");
 
 /** Most tasks in one Lua call: keeps a call under some ms. */
 const ADMIT_CHUNK = 100;

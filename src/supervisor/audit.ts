@@ -133,9 +133,13 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
 
   let connection: Redis | undefined;
   const base = service("audit", context, async (acquired, signal) => {
-    const redis = acquired.add(await connectStore(options.redisUrl, context), "connection", (r) => r.disconnect());
+    const redis = acquired.add(await connectStore(options.redisUrl, context, {}, signal), "connection", (r) =>
+      r.disconnect(),
+    );
     connection = redis;
-    const reader = acquired.add(await connectStore(options.redisUrl, context), "reader", (r) => r.disconnect());
+    const reader = acquired.add(await connectStore(options.redisUrl, context, {}, signal), "reader", (r) =>
+      r.disconnect(),
+    );
     await acquired.start(topics);
     for (const topic of [TOPICS.detections, TOPICS.results]) await topics.ensureTopic(topic);
     // Results first: what is appended between the two belongs to no detection that counts.

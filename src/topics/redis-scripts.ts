@@ -2,7 +2,7 @@
 import { StoreScript } from "../store.ts";
 
 const script = (file: string) =>
-  new StoreScript(new URL(`./${file}.lua`, import.meta.url), new URL("./redis-topic.lua", import.meta.url));
+  new StoreScript(new URL(`./${file}.lua`, import.meta.url), [new URL("./redis-topic.lua", import.meta.url)]);
 
 export const scripts = {
   publish: script("redis-publish"),

@@ -143,7 +143,7 @@ function linkOf(path: string): string {
 
 const require = createRequire(import.meta.url);
 
-/** As ioredis sends it: EVALSHA with the digest of what runs, which is the folder's prelude and the script. */
+/** As ioredis sends it: EVALSHA with the digest of what runs, which is what the folder's scripts share and the script. */
 function shaOf(script: string): string {
   const digest = (text: string) => createHash("sha1").update(text).digest("hex");
   const [folder = "", name = ""] = script.split("/");
@@ -153,7 +153,10 @@ function shaOf(script: string): string {
     );
     return digest(scripts[name]?.content ?? "");
   }
-  const prelude = { queues: "queues/prelude.lua", topics: "topics/redis-topic.lua" }[folder];
-  const parts = prelude === undefined ? [script] : [prelude, script];
+  const shared: Record<string, string[]> = {
+    queues: ["record", "clock", "windows", "room", "ending"].map((shared) => `queues/${shared}.lua`),
+    topics: ["topics/redis-topic.lua"],
+  };
+  const parts = [...(shared[folder] ?? []), script];
   return digest(parts.map((path) => readFileSync(`src/${path}`, "utf8")).join("\n"));
 }

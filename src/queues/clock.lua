@@ -1,0 +1,52 @@
+-- A step back of the store's clock by more than 5 s: what was stamped in the new future counts from now on, one full
+-- window long; moments that lie ahead move with the clock.
+local function clock_stepped_back(now, last)
+  local delta = last - now
+  for _, g in ipairs(redis.call('SMEMBERS', k'groups')) do
+    local account = redis.call('HGET', k('group:' .. g), 'account') or g
+    local wins = redis.call('HGET', k('group:' .. g), 'windows') or ''
+    for name in string.gmatch(wins, '([^:;]+):[^;]+') do
+      local owner = string.sub(name, 1, 1) == '@' and 'all' or account
+      local key = k('window:' .. owner .. ':' .. name)
+      local ahead = redis.call('ZRANGEBYSCORE', key, '(' .. ms(now), '+inf')
+      for _, m in ipairs(ahead) do redis.call('ZADD', key, ms(now), m) end
+    end
+    redis.call('HDEL', k('group:' .. g), 'coolUntil', 'medianAt')
+    for _, field in ipairs(redis.call('HKEYS', k('group:' .. g))) do
+      if string.sub(field, 1, 4) == 'off:' then redis.call('HDEL', k('group:' .. g), field) end
+    end
+    redis.call('ZADD', k'free', ms(now), g)
+  end
+  for _, zset in ipairs({'deadlines', 'leases', 'calls'}) do
+    local all = redis.call('ZRANGE', k(zset), 0, -1, 'WITHSCORES')
+    for i = 1, #all, 2 do redis.call('ZADD', k(zset), ms(num(all[i + 1]) - delta), all[i]) end
+  end
+  redis.call('DEL', k'held') -- living workers say so again within a second
+  local ids = redis.call('ZRANGE', k'wait', 0, -1)
+  for _, id in ipairs(redis.call('ZRANGE', k'calls', 0, -1)) do ids[#ids + 1] = id end
+  for _, lease in ipairs(redis.call('ZRANGE', k'leases', 0, -1)) do ids[#ids + 1] = string.match(lease, '^(.*)#%d+$') end
+  for _, id in ipairs(ids) do
+    local dl = num(redis.call('HGET', k('task:' .. id), 'dl'))
+    if dl > 0 then redis.call('HSET', k('task:' .. id), 'dl', ms(dl - delta)) end
+    redis.call('HDEL', k('task:' .. id), 'nountil')
+  end
+  redis.call('HINCRBY', k'counters', 'clockSteps', 1)
+end
+
+-- The store's time in ms, never running backwards. TIME is read once a script.
+local NOW
+local function now()
+  if NOW then return NOW end
+  local t = redis.call('TIME')
+  NOW = tonumber(t[1]) * 1000 + tonumber(t[2]) / 1000
+  local last = num(redis.call('GET', k'clock'))
+  if last - NOW > 5000 then
+    redis.call('SET', k'clock', ms(NOW))
+    clock_stepped_back(NOW, last)
+  elseif last > NOW then
+    NOW = last
+  else
+    redis.call('SET', k'clock', ms(NOW))
+  end
+  return NOW
+end

@@ -1,0 +1,79 @@
+-- Coming into the waiting room, leaving it, and which of its tasks show the same scene.
+
+local function leave_room(id, band, camera)
+  redis.call('ZREM', k'wait', id)
+  redis.call('ZREM', k'deadlines', id)
+  redis.call('ZREM', k('wait-of:' .. camera), id)
+  local line = k('wait:' .. band .. ':' .. camera)
+  redis.call('ZREM', line, id)
+  if redis.call('EXISTS', line) == 0 then redis.call('ZREM', k('wait:' .. band), camera) end
+end
+
+local function enter_room(id, band, camera, cap, deadline)
+  local was_empty = redis.call('EXISTS', k'wait') == 0
+  redis.call('ZADD', k'wait', ms(tonumber(band) * 1e14 + cap), id)
+  redis.call('ZADD', k('wait-of:' .. camera), ms(cap), id)
+  redis.call('ZADD', k('wait:' .. band .. ':' .. camera), ms(cap), id)
+  redis.call('ZADD', k('wait:' .. band), 'NX', num(redis.call('HGET', k'turns', camera)), camera)
+  if deadline > 0 then redis.call('ZADD', k'deadlines', ms(deadline), id) end
+  if was_empty then redis.call('PUBLISH', k'wake', id) end
+end
+
+-- Removes a task from wherever it stands; its lease's places are given back when it was surely not spent.
+local function leave_everything(id, r)
+  if r.s == 'waiting' then
+    leave_room(id, r.b, r.c)
+  elseif r.s == 'taken' or r.s == 'queued' then
+    local lease = id .. '#' .. r.e
+    if redis.call('ZREM', k'leases', lease) == 1 then unstamp(r.kg, lease) end
+  elseif r.s == 'calling' then
+    redis.call('ZREM', k'calls', id)
+    redis.call('SREM', k('calls-of:' .. (r.w or '')), id)
+    -- Its place among the calls in flight stays: the provider may still be at it. It falls when the call is settled, or
+    -- with the call's own time-out.
+  end
+end
+
+local function read(id)
+  local flat = redis.call('HGETALL', k('task:' .. id))
+  if #flat == 0 then return nil end
+  local r = {}
+  for i = 1, #flat, 2 do r[flat[i]] = flat[i + 1] end
+  return r
+end
+
+-- Share of equal tracks, else overlap of the boxes: is it the same scene? sig: "x1,y1,x2,y2|track,track"
+local function same_scene(a, b)
+  local abox, atracks = string.match(a or '', '^([^|]*)|(.*)$')
+  local bbox, btracks = string.match(b or '', '^([^|]*)|(.*)$')
+  if not abox or not bbox then return false end
+  if atracks ~= '' and btracks ~= '' then
+    local seen, both, n = {}, 0, 0
+    for _, x in ipairs(split(atracks, '[^,]+')) do seen[x] = true; n = n + 1 end
+    for _, x in ipairs(split(btracks, '[^,]+')) do if seen[x] then both = both + 1 else n = n + 1 end end
+    return both * 2 > n
+  end
+  local p, q = split(abox, '[^,]+'), split(bbox, '[^,]+')
+  for i = 1, 4 do p[i] = tonumber(p[i]); q[i] = tonumber(q[i]); if not p[i] or not q[i] then return false end end
+  local w = math.min(p[3], q[3]) - math.max(p[1], q[1])
+  local h = math.min(p[4], q[4]) - math.max(p[2], q[2])
+  if w <= 0 or h <= 0 then return false end
+  local inter = w * h
+  local union = (p[3] - p[1]) * (p[4] - p[2]) + (q[3] - q[1]) * (q[4] - q[2]) - inter
+  return union > 0 and inter / union >= 0.5
+end
+
+-- Later by capture, then by place in the topic.
+local function later(cap_a, ord_a, cap_b, ord_b)
+  if cap_a ~= cap_b then return cap_a > cap_b end
+  return (ord_a or '') > (ord_b or '')
+end
+
+-- The waiting task of another message that shows the same scene, and its record; or nil.
+local function same_waiting(camera, message, sig)
+  local ids = redis.call('ZREVRANGE', k('wait-of:' .. camera), 0, 63)
+  for _, other in ipairs(ids) do
+    local f = redis.call('HMGET', k('task:' .. other), 'sig', 'm', 'ns')
+    if f[2] ~= message and f[3] ~= '1' and same_scene(f[1], sig) then return other, read(other) end
+  end
+end
