@@ -6,7 +6,6 @@ import { pino } from "pino";
 import { ensureFfmpeg } from "../src/assets/ffmpeg.ts";
 import { ensureFootage } from "../src/assets/footage.ts";
 import { ensureModel } from "../src/assets/models.ts";
-import { defaultCacheFolder } from "../src/config.ts";
 import { type Context, systemClock } from "../src/context.ts";
 import { lookOptions } from "../src/detector/ffmpeg-options.ts";
 import { startFfmpeg } from "../src/detector/ffmpeg-process.ts";
@@ -15,6 +14,7 @@ import { letterbox } from "../src/detector/letterbox.ts";
 import { pictureLayout } from "../src/detector/picture.ts";
 import { BufferPool, Y4mReader } from "../src/detector/y4m.ts";
 import { ROAD_USERS } from "../src/model-file.ts";
+import { defaultCacheFolder } from "../src/settings.ts";
 
 export const context: Context = { clock: systemClock, log: pino({ level: process.env.BENCH_LOG ?? "silent" }) };
 export const cache = defaultCacheFolder();

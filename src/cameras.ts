@@ -1,8 +1,7 @@
 /** The cameras' file: what is watched, where it stands, and each camera's own policy. */
-import { readFileSync } from "node:fs";
-import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { VigilaneError } from "./errors.ts";
+import { readYamlFile } from "./yaml-file.ts";
 
 export const Camera = z.object({
   /** Letters, digits, dot, dash, underline. */
@@ -37,36 +36,13 @@ const CamerasFile = z.strictObject({ cameras: z.array(Camera).min(1) });
 
 /** Reads and checks the file; every fault is named with its line. */
 export function readCameras(path: string): Camera[] {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    throw new VigilaneError(
-      "SETTINGS_INVALID",
-      `cameras' file ${path}: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  const faults = document.errors.map((e) => `${path}:${e.linePos?.[0].line ?? "?"}: ${e.message.split("\n")[0]}`);
-  if (faults.length === 0) {
-    const parsed = CamerasFile.safeParse(document.toJS());
-    if (parsed.success) {
-      const ids = parsed.data.cameras.map((camera) => camera.id);
-      const twice = ids.filter((id, i) => ids.indexOf(id) !== i);
-      if (twice.length === 0) return parsed.data.cameras;
-      faults.push(...twice.map((id) => `${path}: two cameras have the id ${id}`));
-    } else {
-      for (const issue of parsed.error.issues) {
-        const node = document.getIn(issue.path as (string | number)[], true) as
-          | { range?: [number, number, number] }
-          | undefined;
-        const line = node?.range ? lines.linePos(node.range[0]).line : 1;
-        faults.push(`${path}:${line}: ${issue.path.join(".")}: ${issue.message}`);
-      }
-    }
-  }
-  throw new VigilaneError("SETTINGS_INVALID", `the cameras' file is wrong:\n  - ${faults.join("\n  - ")}`);
+  const { value, faults } = readYamlFile(path, CamerasFile);
+  const cameras = value?.cameras ?? [];
+  const ids = cameras.map((camera) => camera.id);
+  const twice = ids.filter((id, i) => ids.indexOf(id) !== i).map((id) => `${path}: two cameras have the id ${id}`);
+  const all = [...faults, ...twice];
+  if (all.length === 0) return cameras;
+  throw new VigilaneError("SETTINGS_INVALID", `the cameras' file is wrong:\n  - ${all.join("\n  - ")}`);
 }
 
 /** What the bridge needs to know of a camera. */

@@ -1,7 +1,7 @@
 /** The command line: `vigilane up | load | try | doctor | <role> | --help | --version`. */
 import { readFileSync } from "node:fs";
-import { ROLES, type Role } from "./config.ts";
 import { errorCode, explain } from "./errors.ts";
+import { ROLES, type Role } from "./settings.ts";
 
 /** Resolves with the exit code. */
 async function main(argv: readonly string[]): Promise<number> {

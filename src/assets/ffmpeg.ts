@@ -1,9 +1,9 @@
 /** ffmpeg: the one that FFMPEG_PATH names, else the one on the PATH, else an npm package's binary, kept in the cache. */
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
-import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
+import type { Settings } from "../settings.ts";
 import { ensureAsset } from "./download.ts";
 
 const VERSION = "7.0.0";

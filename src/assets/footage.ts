@@ -1,6 +1,7 @@
 /** The demo footage: people and vehicles on a road, from OpenCV's samples (768×576, 10 frames a second, 80 s). */
-import type { Settings } from "../config.ts";
+
 import type { Context } from "../context.ts";
+import type { Settings } from "../settings.ts";
 import { type Asset, ensureAsset } from "./download.ts";
 
 const VTEST: Asset = {

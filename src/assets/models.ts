@@ -1,10 +1,10 @@
 /** The model table: which detectors vigilane knows, where they come from, and what their files do not say. */
 import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
-import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { COCO_CLASSES, type ModelFile } from "../model-file.ts";
+import type { Settings } from "../settings.ts";
 import { type Asset, ensureAsset } from "./download.ts";
 
 interface ModelRow extends Omit<ModelFile, "path" | "classes" | "name"> {

@@ -1,6 +1,6 @@
 /** `vigilane load`: offers detections of cameras that are none to the running system, and reports what became of them. */
 import { writeFileSync } from "node:fs";
-import { type LoadedSettings, loadSettings, type Settings } from "../config.ts";
+import { type LoadedSettings, loadSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
@@ -8,6 +8,7 @@ import { Acquired } from "../lifecycle.ts";
 import { loadKeyGroups } from "../queues/key-groups.ts";
 import { ensureLoadCrops } from "../roles/load-crops.ts";
 import { imagesFolder } from "../roles/places.ts";
+import type { Settings } from "../settings.ts";
 import { createCameraLoad } from "../simulator/camera-load.ts";
 import { createAudit } from "../supervisor/audit.ts";
 import { quotaWarning } from "../supervisor/capacity.ts";

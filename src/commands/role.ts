@@ -3,12 +3,13 @@
  * when it is ready, and ends when the channel closes, so that nothing outlives a supervisor that was killed.
  */
 import { hostname } from "node:os";
-import { loadSettings, type Role, type Settings } from "../config.ts";
+import { loadSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { errorCode, explain, VigilaneError } from "../errors.ts";
 import type { RoleHealth } from "../events.ts";
 import { type Service, within } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
+import type { Role, Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 import { refuseBroker } from "../supervisor/refused-settings.ts";
 

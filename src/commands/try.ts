@@ -1,7 +1,7 @@
 /** `vigilane try IMAGE`: one picture, one call with the configured key, each step shown: so that the first real call is a small one. */
 import { readFileSync } from "node:fs";
 import sharp from "sharp";
-import { loadSettings, type Settings } from "../config.ts";
+import { loadSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { Acquired } from "../lifecycle.ts";
@@ -11,6 +11,7 @@ import { parseVerdict } from "../processors/verdict.ts";
 import { createVisionClient, type VisionAnswer, type VisionClient } from "../processors/vision-client.ts";
 import { type KeyGroup, keysFile, loadKeyGroups } from "../queues/key-groups.ts";
 import { createProvider } from "../roles/provider.ts";
+import type { Settings } from "../settings.ts";
 import { lockData } from "../supervisor/data-lock.ts";
 import { freePort } from "../supervisor/programs.ts";
 

@@ -2,11 +2,12 @@
 import { writeFileSync } from "node:fs";
 import type { Redis } from "ioredis";
 import { policyOf, readCameras } from "../cameras.ts";
-import { loadSettings, type Settings } from "../config.ts";
+import { loadSettings } from "../config.ts";
 import { type Context, systemClock } from "../context.ts";
 import { type ErrorCode, explain, type VigilaneError } from "../errors.ts";
 import { refuseOpenHost } from "../gateway/auth.ts";
 import { type KeyGroup, keysFile, loadKeyGroups } from "../queues/key-groups.ts";
+import type { Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 import { dayCapWarnings, pageUrl, readyLine } from "../supervisor/announcement.ts";
 import { type Audit, createAudit } from "../supervisor/audit.ts";

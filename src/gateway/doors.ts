@@ -4,8 +4,8 @@
  * are JSON only, and nothing of ours is framed, sniffed or loaded from elsewhere.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { HOST_NAME } from "../config.ts";
 import { VigilaneError } from "../errors.ts";
+import { HOST_NAME } from "../settings.ts";
 
 export interface Doors {
   /** Throws NO_PERMISSION for a Host header that is not one of our names, or none at all. */

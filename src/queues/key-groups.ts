@@ -2,12 +2,12 @@
  * The keys' file: key groups, each one quota domain, with its windows and keys. Secrets stay in this process: what goes
  * into the store (`registration`) has none.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { LineCounter, parseDocument } from "yaml";
+import { existsSync } from "node:fs";
 import { z } from "zod";
-import type { Settings } from "../config.ts";
 import { VigilaneError } from "../errors.ts";
 import { KEY_GROUP_ID } from "../names.ts";
+import type { Settings } from "../settings.ts";
+import { readYamlFile } from "../yaml-file.ts";
 
 /** Limits of one account and model, all sliding windows. At least one of the request windows is needed. */
 const Windows = z.strictObject({
@@ -86,9 +86,9 @@ export function keysFile(settings: Pick<Settings, "keys">): string | undefined {
 export function loadKeyGroups(settings: Settings, env: NodeJS.ProcessEnv = process.env): KeyGroup[] {
   const path = keysFile(settings);
   if (!path) return simulatedKeyGroups(settings);
-  const faults: string[] = [];
-  const entries = readEntries(path, faults);
-  const groups = entries.map((entry, i) => complete(entry, i, { path, env, faults, settings }));
+  const file = readYamlFile(path, KeysFile);
+  const faults: string[] = [...file.faults];
+  const groups = (file.value?.keyGroups ?? []).map((entry, i) => complete(entry, i, { path, env, faults, settings }));
   for (const [i, group] of groups.entries()) {
     if (groups.findIndex((other) => other.id === group.id) !== i)
       faults.push(`${path}: two key groups have the id ${group.id}`);
@@ -156,33 +156,6 @@ export function registration(group: KeyGroup) {
       windows: group.windows,
     }),
   };
-}
-
-function readEntries(path: string, faults: string[]): z.infer<typeof KeyGroupEntry>[] {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    throw new VigilaneError(
-      "SETTINGS_INVALID",
-      `keys' file ${path}: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  for (const error of document.errors)
-    faults.push(`${path}:${error.linePos?.[0].line ?? "?"}: ${error.message.split("\n")[0]}`);
-  if (faults.length > 0) return [];
-  const parsed = KeysFile.safeParse(document.toJS());
-  if (parsed.success) return parsed.data.keyGroups;
-  for (const issue of parsed.error.issues) {
-    const node = document.getIn(issue.path as (string | number)[], true) as
-      | { range?: [number, number, number] }
-      | undefined;
-    const place = node?.range ? lines.linePos(node.range[0]) : { line: 1, col: 1 };
-    faults.push(`${path}:${place.line}:${place.col}: ${issue.path.join(".") || "file"}: ${issue.message}`);
-  }
-  return [];
 }
 
 interface Reading {

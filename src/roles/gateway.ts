@@ -1,10 +1,11 @@
 /** The role gateway: page, REST, sockets, bull-board. Wires the waiting room and the image store into it. */
-import { ROLES, type Settings } from "../config.ts";
+
 import type { Context } from "../context.ts";
 import { readToken, refuseOpenHost } from "../gateway/auth.ts";
 import { createGatewayService, type GatewayService } from "../gateway/gateway.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
+import { ROLES, type Settings } from "../settings.ts";
 import { imagesFolder, instanceName, pageFolder, storeUrl } from "./places.ts";
 
 export function createGateway(settings: Settings, context: Context): GatewayService {

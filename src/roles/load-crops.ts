@@ -2,7 +2,6 @@
 import { ensureFfmpeg } from "../assets/ffmpeg.ts";
 import { ensureFootage } from "../assets/footage.ts";
 import { ensureModel } from "../assets/models.ts";
-import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
 import { cluster } from "../detector/cluster.ts";
 import { cropGroup } from "../detector/crop.ts";
@@ -13,6 +12,7 @@ import { createInferencePool, type InferencePool } from "../detector/inference-p
 import { BYTE_TRACK, NO_TRACKS, track } from "../detector/track.ts";
 import { Acquired } from "../lifecycle.ts";
 import { ROAD_USERS } from "../model-file.ts";
+import type { Settings } from "../settings.ts";
 import type { LoadCrop } from "../simulator/camera-load.ts";
 import { CROP_SET_SIZE, ensureCropSet } from "../simulator/crop-set.ts";
 

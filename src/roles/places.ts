@@ -3,8 +3,8 @@ import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Settings } from "../config.ts";
 import { VigilaneError } from "../errors.ts";
+import type { Settings } from "../settings.ts";
 
 /** The store's URL; every role but the store itself needs one (the supervisor sets it). */
 export function storeUrl(settings: Pick<Settings, "redisUrl">): string {

@@ -1,9 +1,9 @@
 /** The role `provider`: the simulated vision LLM, for when no key is configured. */
 import { join } from "node:path";
-import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import type { Service } from "../lifecycle.ts";
+import type { Settings } from "../settings.ts";
 import { readSimulatorConfig } from "../simulator/simulator-config.ts";
 import { createVisionProvider } from "../simulator/vision-provider.ts";
 

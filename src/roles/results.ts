@@ -1,11 +1,12 @@
 /** The role results. Wires topics, images and the waiting room's counts into it. */
-import type { Settings } from "../config.ts";
+
 import type { Context } from "../context.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
 import type { Service } from "../lifecycle.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { createResultsService } from "../results/results.ts";
+import type { Settings } from "../settings.ts";
 import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";

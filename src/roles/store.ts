@@ -5,10 +5,10 @@
  */
 import type { Server } from "node:net";
 import { join } from "node:path";
-import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
 import type { VigilaneError } from "../errors.ts";
 import { type Service, service } from "../lifecycle.ts";
+import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
 import { checkPortFree } from "../supervisor/programs.ts";
 import { RoleProcess } from "../supervisor/role-process.ts";

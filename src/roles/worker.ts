@@ -1,6 +1,5 @@
 /** The worker's role: holds the keys, spends the leases, calls the vision LLM. */
 import type { Redis } from "ioredis";
-import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { loop, type Service, service } from "../lifecycle.ts";
@@ -12,6 +11,7 @@ import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
 import { type KeyGroup, loadKeyGroups } from "../queues/key-groups.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
+import type { Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 

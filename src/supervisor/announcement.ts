@@ -1,8 +1,8 @@
 /** What the start says of what was decided for the user: where the page is, what the day's cap counts. */
 import { join } from "node:path";
-import type { Settings } from "../config.ts";
 import { readToken } from "../gateway/auth.ts";
 import { DEFAULT_CALLS_PER_DAY, type KeyGroup } from "../queues/key-groups.ts";
+import type { Settings } from "../settings.ts";
 import type { StoreFacts } from "../store.ts";
 
 /** Where a browser on this machine finds the page; an address of all interfaces is none to go to. */

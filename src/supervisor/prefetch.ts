@@ -6,8 +6,8 @@ import { existsSync } from "node:fs";
 import { ensureFfmpeg } from "../assets/ffmpeg.ts";
 import { ensureFootage } from "../assets/footage.ts";
 import { ensureModel } from "../assets/models.ts";
-import type { Settings } from "../config.ts";
 import type { Context } from "../context.ts";
+import type { Settings } from "../settings.ts";
 
 /** The cameras' file that these settings mean; undefined: the one source, or the demo. */
 export function camerasFile(settings: Pick<Settings, "cameras" | "source">): string | undefined {

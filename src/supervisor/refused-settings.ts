@@ -1,6 +1,7 @@
 /** Settings that are well by themselves and cannot be kept here: refused before anything is started. */
-import type { Settings } from "../config.ts";
+
 import { VigilaneError } from "../errors.ts";
+import type { Settings } from "../settings.ts";
 
 /** Throws SETTINGS_INVALID when a broker is set: whoever names one means it to be used. */
 export function refuseBroker({ kafkaBrokers }: Pick<Settings, "kafkaBrokers">): void {

@@ -4,11 +4,12 @@
  */
 import { join } from "node:path";
 import type { Redis } from "ioredis";
-import { type Role, type Settings, settingsAsEnvironment } from "../config.ts";
+import { settingsAsEnvironment } from "../config.ts";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { type Acquired, type Service, service } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
+import type { Role, Settings } from "../settings.ts";
 import { checkStore, connectStore, type StoreFacts } from "../store.ts";
 import { startHeartbeats } from "./heartbeats.ts";
 import { Leash } from "./leash-holder.ts";

@@ -7,10 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, expect, test } from "vitest";
-import { Settings } from "../../src/config.ts";
 import { systemClock } from "../../src/context.ts";
 import { createVisionClient } from "../../src/processors/vision-client.ts";
 import { createProvider } from "../../src/roles/provider.ts";
+import { Settings } from "../../src/settings.ts";
 
 const context = { clock: systemClock, log: pino({ level: "silent" }) };
 let releases: (() => unknown)[] = [];

@@ -9,8 +9,8 @@ import { pino } from "pino";
 import { ensureFfmpeg } from "../../src/assets/ffmpeg.ts";
 import { ensureFootage } from "../../src/assets/footage.ts";
 import { ensureModel } from "../../src/assets/models.ts";
-import { defaultCacheFolder } from "../../src/config.ts";
 import { type Context, systemClock } from "../../src/context.ts";
+import { defaultCacheFolder } from "../../src/settings.ts";
 
 export const quiet: Context = { clock: systemClock, log: pino({ level: process.env.TEST_LOG ?? "silent" }) };
 

@@ -3,8 +3,9 @@
  * lines: `ready`, `stopped`, and each role's own lines. argv: the data folder, the roles.
  */
 import { pino } from "pino";
-import { loadSettings, type Role } from "../../src/config.ts";
+import { loadSettings } from "../../src/config.ts";
 import { systemClock } from "../../src/context.ts";
+import type { Role } from "../../src/settings.ts";
 import { onStopSignals } from "../../src/supervisor/stop-signals.ts";
 import { createSupervisor } from "../../src/supervisor/supervisor.ts";
 import { tinyLaunch } from "./tiny-launch.ts";

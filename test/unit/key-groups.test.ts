@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { Settings } from "../../src/config.ts";
 import {
   DEFAULT_CALLS_PER_DAY,
   loadKeyGroups,
@@ -10,6 +9,7 @@ import {
   simulatedKeyGroups,
   sustainedCallsPerSecond,
 } from "../../src/queues/key-groups.ts";
+import { Settings } from "../../src/settings.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vigilane-keys-"));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -1,0 +1,193 @@
+/** The schema of all settings: meaning, unit, default and special values of each, said once here. */
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+
+export const ROLES = ["store", "provider", "detector", "bridge", "worker", "results", "gateway"] as const;
+export type Role = (typeof ROLES)[number];
+
+const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
+
+/** Reads "8800" and 8800 alike; refuses "" and "abc". */
+const number = () => z.preprocess((v) => (typeof v === "string" && v.trim() !== "" ? Number(v) : v), z.number());
+const flag = () =>
+  z.preprocess(
+    (v) => (v === "true" || v === "1" || v === "yes" ? true : v === "false" || v === "0" || v === "no" ? false : v),
+    z.boolean(),
+  );
+const list = () =>
+  z.preprocess(
+    (v) =>
+      typeof v === "string"
+        ? v
+            .split(",")
+            .map((part) => part.trim())
+            .filter(Boolean)
+        : v,
+    z.array(z.string()),
+  );
+
+/** A host's name or address as a Host header has it, with or without a port: cams.example.org, [::1]:8800. */
+export const HOST_NAME = /^(\[[0-9a-f:.]+\]|[^:/?#@[\]\s]+)(:\d{1,5})?$/i;
+
+/** Cache for downloads, outside any repository: XDG on Linux and others, the system's own places on macOS and Windows. */
+export function defaultCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.XDG_CACHE_HOME) return join(env.XDG_CACHE_HOME, "vigilane");
+  if (process.platform === "win32" && env.LOCALAPPDATA) return join(env.LOCALAPPDATA, "vigilane", "cache");
+  if (process.platform === "darwin") return join(homedir(), "Library", "Caches", "vigilane");
+  return join(homedir(), ".cache", "vigilane");
+}
+
+/**
+ * Each setting: meaning, unit, default and special values, said once here: `--help` shows these words. The flag is the
+ * name in kebab case; the variable VIGILANE_ and the name in capitals.
+ */
+export const Settings = z.object({
+  data: z
+    .string()
+    .min(1)
+    .default("./data")
+    .describe("Folder of everything that this machine keeps: store, images, token, lock. Default ./data."),
+  cache: z
+    .string()
+    .min(1)
+    .default(() => defaultCacheFolder())
+    .describe(
+      "Where downloads (model, demo footage, ffmpeg) are kept. Default: the system's cache folder + /vigilane.",
+    ),
+  port: number()
+    .pipe(z.number().int().min(0).max(65_535))
+    .default(8800)
+    .describe("TCP port of the gateway. Default 8800; 0: any free one."),
+  host: z
+    .string()
+    .min(1)
+    .default("127.0.0.1")
+    .describe(
+      "Address the gateway listens on. Default 127.0.0.1. Another one than loopback needs VIGILANE_TOKEN, also to look.",
+    ),
+  allowedHosts: list()
+    .pipe(z.array(z.string().regex(HOST_NAME, "host names only (cams.example.org), without https:// and path")))
+    .default([])
+    .describe("Names under which the gateway may be asked for, besides loopback's. Default none."),
+  token: z
+    .string()
+    .min(16, "has fewer than 16 characters")
+    .optional()
+    .describe(
+      "Token for state-changing calls. Default: made at first start and kept in the data folder's file `token`.",
+    ),
+  roles: list()
+    .pipe(z.array(z.enum(ROLES)))
+    .optional()
+    .describe("Which roles run here. Default: all that are needed."),
+  redisUrl: z
+    .url({ protocol: /^rediss?$/ })
+    .optional()
+    .describe("Redis to use instead of starting a store. Default: none, a store is started."),
+  store: z
+    .enum(["auto", "redis", "wasm"])
+    .default("auto")
+    .describe(
+      "How the store that we start ourselves runs: redis (redis-server or valkey-server on the PATH), wasm (in memory), or auto: redis when it is there.",
+    ),
+  kafkaBrokers: list().default([]).describe("Kafka brokers; not supported yet: set, it is refused at start."),
+  cameras: z
+    .string()
+    .optional()
+    .describe(
+      "File of cameras (config/cameras.example.yaml). Default config/cameras.yaml where there is one, else the demo's four.",
+    ),
+  source: z
+    .string()
+    .optional()
+    .describe("One camera: a file, rtsp://, http(s):// (MJPEG, HLS), a folder of images, /dev/videoN."),
+  keys: z
+    .string()
+    .optional()
+    .describe(
+      "File of key groups (config/keys.example.yaml). Default config/keys.yaml where there is one, else the simulated provider.",
+    ),
+  frameIntervalMs: number()
+    .pipe(z.number().min(40).max(3_600_000))
+    .default(1000)
+    .describe("Look at each camera every so many milliseconds, where the camera says nothing else. Default 1000."),
+  freshnessSeconds: number()
+    .pipe(z.number().min(0).max(3600))
+    .default(10)
+    .describe(
+      "Seconds after capture for which a verdict is worth having, where the camera says nothing else. Default 10; 0: nothing expires and nothing is superseded.",
+    ),
+  reuseSeconds: number()
+    .pipe(z.number().min(0).max(3600))
+    .default(0)
+    .describe(
+      "A group that looks as it did (the same tracks, a near-equal crop) gets its last verdict again for so many seconds, where the camera says nothing else; then it is judged anew. Default 0: every group is judged.",
+    ),
+  model: z
+    .string()
+    .default("yolo11n")
+    .describe("Detector's model, by name in the model table, or the path of an ONNX file. Default yolo11n."),
+  detectorThreads: number()
+    .pipe(z.number().int().min(1).max(64))
+    .optional()
+    .describe("Detector's worker threads. Default: one for each core."),
+  callTimeoutSeconds: number()
+    .pipe(z.number().min(1).max(600))
+    .default(8)
+    .describe("Seconds that one call of the LLM may take at most; the task's deadline may make it shorter. Default 8."),
+  maxAttempts: number()
+    .pipe(z.number().int().min(1).max(10))
+    .default(3)
+    .describe("Calls a task may cost at most, the re-ask after an unreadable answer not counted. Default 3."),
+  maxWaiting: number()
+    .pipe(z.number().int().min(1).max(1_000_000))
+    .default(5000)
+    .describe("Most tasks in the waiting room; beyond it the least urgent one expires (room_full). Default 5000."),
+  callsPerDay: number()
+    .pipe(z.number().int().min(0))
+    .optional()
+    .describe(
+      "Calls a day over all real keys until you set a number of your own; unset with real keys: 200, said at start. 0: no cap.",
+    ),
+  imagesMaxBytes: number()
+    .pipe(z.number().int().min(1_000_000))
+    .default(2 * 1024 ** 3)
+    .describe("Bytes that crops may take on disk. Default 2 GiB."),
+  topicRetentionHours: number()
+    .pipe(z.number().min(0.01).max(168))
+    .default(1)
+    .describe("Hours for which the topics keep messages. Default 1."),
+  topicMaxBytes: number()
+    .pipe(z.number().int().min(1_000_000))
+    .default(256 * 1024 ** 2)
+    .describe("Bytes that one topic may take in the store. Default 256 MiB."),
+  olderConsumers: flag()
+    .default(false)
+    .describe(
+      "Older consumers of the same results topic are there: revisions go to their own topic, outcomes without a call wait for `detection:<id>`. Default false.",
+    ),
+  simulatorUrl: z
+    .url()
+    .optional()
+    .describe("Base URL of the simulated provider; set by the supervisor for the other roles."),
+  simulator: z
+    .string()
+    .optional()
+    .describe(
+      "What the simulated provider does; see config/simulator.example.yaml. Default: ten accounts of 5 calls a second.",
+    ),
+  logLevel: z.enum(LOG_LEVELS).default("info").describe("trace to fatal, or silent. Default info."),
+  logFormat: z
+    .enum(["pretty", "json"])
+    .default("pretty")
+    .describe(
+      "How log lines are shown: pretty (for people) or json (one object a line, for machines). Default pretty.",
+    ),
+  for: number()
+    .pipe(z.number().min(1))
+    .optional()
+    .describe("Run so many seconds, drain, report and leave. Default: run until stopped."),
+  report: z.string().optional().describe("Write the report to this file as JSON. Needs for; `load` always has an end."),
+});
+export type Settings = z.infer<typeof Settings>;
