@@ -28,8 +28,6 @@ const SWEEP_MS = 250;
 const SNAPSHOT_MS = 1_000;
 const POISON = { code: "POISON", message: "processing this message ended the process five times" };
 const MAX_OUTBOX = 50_000;
-/** With older consumers on the results topic, revisions by hand go here. */
-const REVISIONS_TOPIC = "risk-assessment-revisions";
 
 export function createBridge(settings: Settings, context: Context): Service & { detail(): string } {
   const counts = { messages: 0, groups: 0, deadLetters: 0, captureUntrusted: 0 };
@@ -120,7 +118,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       commands,
       transfer: createRedisOutboxTransfer(commands, { outboxKey: KEYS.outbox }),
       resultsTopic: TOPICS.results,
-      revisionsTopic: REVISIONS_TOPIC,
+      revisionsTopic: TOPICS.revisions,
       olderConsumers: settings.olderConsumers,
       instance: `${instanceName("bridge")}:${process.pid}`,
       storeNowMs: () => storeNowMs(commands),

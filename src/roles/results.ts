@@ -12,8 +12,6 @@ import { TOPICS } from "../topics/topic-log.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 
 const HOUR_MS = 3_600_000;
-/** Where the bridge publishes revisions by hand when older consumers share the results topic. */
-const REVISIONS_TOPIC = "risk-assessment-revisions";
 
 export function createResults(settings: Settings, context: Context): Service & { detail(): string } {
   const redisUrl = storeUrl(settings);
@@ -22,7 +20,7 @@ export function createResults(settings: Settings, context: Context): Service & {
     {
       redisUrl,
       topics: createRedisTopicLog({ redisUrl, retentionMs, maxBytesPerTopic: settings.topicMaxBytes }, context),
-      topicNames: settings.olderConsumers ? [TOPICS.results, REVISIONS_TOPIC] : [TOPICS.results],
+      topicNames: settings.olderConsumers ? [TOPICS.results, TOPICS.revisions] : [TOPICS.results],
       consumer: instanceName("results"),
       retentionMs,
       images: createFolderImageStore({ folder: imagesFolder(settings) }, context),

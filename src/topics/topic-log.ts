@@ -18,6 +18,8 @@ export const TOPICS = {
   detections: "detection-results",
   tasks: "assessment-tasks",
   results: "risk-assessment-results",
+  /** Results of retries by hand, where older consumers read the results topic and must not see them. */
+  revisions: "risk-assessment-revisions",
 } as const;
 
 /** Dead letters of `topic`: one shard. */

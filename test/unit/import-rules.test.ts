@@ -39,7 +39,7 @@ const WIRING = ["roles", "supervisor", "commands"];
 const TECHNOLOGIES: Record<string, string[]> = {
   kafkajs: ["topics/kafka-topic-log.ts"],
   "onnxruntime-node": ["detector/onnx-model.ts"],
-  "fluent-ffmpeg": ["detector/ffmpeg-frame-source.ts", "detector/ffmpeg-process.ts"],
+  "fluent-ffmpeg": ["detector/ffmpeg-process.ts"],
   openai: ["processors/vision-client.ts"],
   bullmq: ["queues/bullmq-assessment-queue.ts", "processors/group-workers.ts", "gateway/"],
   "@aws-sdk/client-s3": ["images/s3-image-store.ts"],
