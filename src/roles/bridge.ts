@@ -106,7 +106,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
   });
   return Object.assign(base, {
     detail: () =>
-      `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.deadLetters} dead letters`,
+      `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.deadLetters} dead letters, ${counts.captureUntrusted} capture times not believed`,
   });
 
   async function writeBackParts(commands: Redis, acquired: Acquired, signal: AbortSignal) {
