@@ -139,7 +139,9 @@ export const Settings = z.object({
   maxAttempts: number()
     .pipe(z.number().int().min(1).max(10))
     .default(3)
-    .describe("Calls a task may cost at most, the re-ask after an unreadable answer not counted. Default 3."),
+    .describe(
+      "Refused, failed or timed-out calls after which a task is given up; the re-ask after an unreadable answer is not among them. Default 3.",
+    ),
   maxWaiting: number()
     .pipe(z.number().int().min(1).max(1_000_000))
     .default(5000)

@@ -27,7 +27,7 @@ export interface AssessParts {
   /** This process, unlike any other that ever ran. */
   worker: string;
   callTimeoutMs: number;
-  /** Calls a task may cost. */
+  /** Refused, failed or timed-out calls after which a task is given up. */
   maxAttempts: number;
 }
 

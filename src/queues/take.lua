@@ -1,7 +1,8 @@
 -- Takes the best waiting tasks, each together with a lease of a free key group, in one step.
 -- ARGV[1] most to take; ARGV[2] ms after which an unspent lease lapses; ARGV[3] ms that a lease may be granted ahead of its
 -- place in the windows: the way to the worker takes so long anyway, and the worker waits for the rest
--- Replies { waitMs | -1 (nothing waits), taken… } each taken: { id, epoch, group, key, attempts, remainingMs (0: never ends), camera, json }
+-- Replies { waitMs | -1 (nothing waits), taken… } each taken: { id, epoch, group, key, attempts, remainingMs (0: never ends),
+-- camera, json }
 local t = now()
 local lapse = tonumber(ARGV[2])
 local ahead = tonumber(ARGV[3])
