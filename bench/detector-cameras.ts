@@ -32,6 +32,7 @@ console.log(`capture to boxes: P50 ${run.latencyMs.p50.toFixed(0)} ms, P95 ${run
 console.log(
   `CPU-ms per look: ${run.ownCpuMs.toFixed(1)} ours + ${run.ffmpegCpuMs.toFixed(1)} ffmpeg; bare inference ${bare.cpuMs.toFixed(1)}`,
 );
+console.log(`ours by thread: ${run.threads.map(({ name, cpuMs }) => `${name} ${cpuMs.toFixed(1)}`).join(", ")}`);
 console.log(
   `÷ bare: ${(run.ownCpuMs / bare.cpuMs).toFixed(2)} without decoding, ${(perLook / bare.cpuMs).toFixed(2)} with; ${run.groupsPerLook.toFixed(2)} groups a look`,
 );

@@ -24,6 +24,19 @@ export function ffmpegCpuMs(): number {
   return ms;
 }
 
+/** CPU-ms of this process so far by what its threads are for (V8Worker: garbage collection; libuv, libvips: JPEG); Linux only. */
+export function ownCpuMsByThread(): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const task of readdirSync("/proc/self/task")) {
+    const read = (file: string) => readFileSync(`/proc/self/task/${task}/${file}`, "utf8");
+    const name = read("comm")
+      .trim()
+      .replace(/[-\d ].*$/, "");
+    sums.set(name, (sums.get(name) ?? 0) + Number(read("schedstat").split(" ")[0]) / 1e6);
+  }
+  return sums;
+}
+
 export function ownCpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;

@@ -1,6 +1,7 @@
 /** The boxes of every frame of the demo footage, computed once and kept in the cache: what the tracking bench begins from. */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { pino } from "pino";
 import { ensureFfmpeg } from "../src/assets/ffmpeg.ts";
@@ -50,6 +51,7 @@ export async function footageBoxes(): Promise<Box[][]> {
       },
     },
     new BufferPool(),
+    () => 0,
   );
   const facts = {
     codec: "",
@@ -62,12 +64,15 @@ export async function footageBoxes(): Promise<Box[][]> {
     durationSeconds: 80,
   };
   const plan = { keyframesOnly: false, selectMs: 0, expectedMs: 100, detail: "" };
+  const scratch = mkdtempSync(join(tmpdir(), "vigilane-"));
   const run = startFfmpeg(
     ffmpeg,
-    { input: footage, before: ["-threads", "1"], after: lookOptions(plan, facts, box) },
-    (chunk) => reader.push(chunk, 0),
+    { input: footage, before: ["-threads", "1"], after: lookOptions(plan, facts, layout) },
+    { kind: "frames", folder: scratch, into: reader },
+    context,
   );
   await run.ended;
+  rmSync(scratch, { recursive: true });
   const boxes = await Promise.all(all);
   await pool.stop();
   mkdirSync(dirname(kept), { recursive: true });

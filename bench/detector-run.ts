@@ -9,7 +9,7 @@ import type { ModelFile } from "../src/model-file.ts";
 import { KEYS } from "../src/names.ts";
 import { connectStore } from "../src/store.ts";
 import { startRedis } from "../test/support/redis.ts";
-import { ffmpegCpuMs, ownCpuMs } from "./detector-cpu.ts";
+import { ffmpegCpuMs, ownCpuMs, ownCpuMsByThread } from "./detector-cpu.ts";
 import { cache, context } from "./detector-footage.ts";
 
 export interface DetectorRun {
@@ -22,6 +22,8 @@ export interface DetectorRun {
   /** CPU of this process, and of ffmpeg, per look. */
   ownCpuMs: number;
   ffmpegCpuMs: number;
+  /** Of ownCpuMs, by thread. */
+  threads: { name: string; cpuMs: number }[];
   latencyMs: { p50: number; p95: number };
   rssMb: number;
   details: string[];
@@ -61,10 +63,12 @@ export async function runDetector(
     Object.values(await redis.hgetall(KEYS.cameras)).map((json) => CameraStatus.parse(JSON.parse(json)));
   const dropped = async () => (await statuses()).reduce((sum, { frames }) => sum + frames.dropped, 0);
   published = [];
+  const threadsBefore = ownCpuMsByThread();
   const before = { own: ownCpuMs(), ffmpeg: ffmpegCpuMs(), dropped: await dropped(), atMs: performance.now() };
   await context.clock.sleep(seconds * 1000);
   const values = published;
   const after = { own: ownCpuMs(), ffmpeg: ffmpegCpuMs(), dropped: await dropped(), atMs: performance.now() };
+  const threadsAfter = [...ownCpuMsByThread()];
   const last = await statuses();
   const measured = values.map((value) => Detection.parse(JSON.parse(value.toString())));
   const rssMb = process.memoryUsage.rss() / 1024 ** 2;
@@ -84,6 +88,10 @@ export async function runDetector(
     groupsPerLook: measured.reduce((sum, { trafficGroups }) => sum + trafficGroups.length, 0) / measured.length,
     ownCpuMs: (after.own - before.own) / measured.length,
     ffmpegCpuMs: (after.ffmpeg - before.ffmpeg) / measured.length,
+    threads: threadsAfter
+      .map(([name, ms]) => ({ name, cpuMs: (ms - (threadsBefore.get(name) ?? 0)) / measured.length }))
+      .filter(({ cpuMs }) => cpuMs >= 0.1)
+      .sort((p, q) => q.cpuMs - p.cpuMs),
     latencyMs: { p50: at(0.5), p95: at(0.95) },
     rssMb,
     details: [...new Set(last.map(({ state, detail }) => `${state}: ${detail}`))],

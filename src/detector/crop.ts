@@ -1,8 +1,8 @@
 /** Crops and previews as JPEG, by sharp: from the native frame, and from the scaled one. */
 import sharp from "sharp";
 import type { Bbox } from "../messages.ts";
-import { type Picture, type Region, scaledRegion } from "./picture.ts";
-import { regionToRgb } from "./pixels.ts";
+import { type Picture, type Region, scaledRegions } from "./picture.ts";
+import { rgbBytes, writeRgb } from "./pixels.ts";
 
 // Inference has the cores; a second thread for one small picture only takes turns with it.
 sharp.concurrency(1);
@@ -26,17 +26,37 @@ export function cropRegion(bbox: Bbox, frame: { width: number; height: number })
 /** JPEG of the group; null when its crop is empty. The picture is read before the first await. */
 export async function cropGroup(picture: Picture, bbox: Bbox): Promise<Buffer | null> {
   const region = cropRegion(bbox, picture.layout);
-  return region && encode(picture, region, CROP_QUALITY);
+  return region && encode(picture, [region], CROP_QUALITY);
 }
 
 /** JPEG of the whole frame, as wide as the model's input. The picture is read before the first await. */
 export function previewOf(picture: Picture): Promise<Buffer> {
-  return encode(picture, scaledRegion(picture.layout), PREVIEW_QUALITY);
+  return encode(picture, scaledRegions(picture.layout), PREVIEW_QUALITY);
 }
 
-function encode(picture: Picture, region: Region, quality: number): Promise<Buffer> {
-  const { width, height } = region;
-  return sharp(regionToRgb(picture, region), { raw: { width, height, channels: 3 } })
-    .jpeg({ quality, optimiseCoding: false }) // half the time, for 2% more bytes
-    .toBuffer();
+/** The regions lie one below the other in the JPEG; all of one width. */
+async function encode(picture: Picture, regions: readonly Region[], quality: number): Promise<Buffer> {
+  const width = regions[0]?.width ?? 0;
+  const height = regions.reduce((sum, region) => sum + region.height, 0);
+  const memory = takeMemory(rgbBytes(regions));
+  writeRgb(picture, regions, memory);
+  try {
+    return await sharp(memory.subarray(0, rgbBytes(regions)), { raw: { width, height, channels: 3 } })
+      .jpeg({ quality, optimiseCoding: false }) // half the time, for 2% more bytes
+      .toBuffer();
+  } finally {
+    if (free.length < MOST_FREE) free.push(memory);
+  }
+}
+
+/** Packed pixels on their way to the encoder, used again and again: new ones would be a megabyte a look. */
+const free: Buffer[] = [];
+const MOST_FREE = 8;
+const MEMORY_STEP = 1 << 20;
+
+function takeMemory(bytes: number): Buffer {
+  const fits = free.findIndex((memory) => memory.length >= bytes);
+  const [memory] = fits < 0 ? [] : free.splice(fits, 1);
+  if (!memory && free.length === MOST_FREE) free.shift(); // too small, as it seems
+  return memory ?? Buffer.allocUnsafeSlow(Math.ceil(bytes / MEMORY_STEP) * MEMORY_STEP);
 }

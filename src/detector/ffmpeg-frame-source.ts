@@ -19,7 +19,7 @@ import {
 } from "./ffmpeg-options.ts";
 import { type FfmpegRun, startFfmpeg } from "./ffmpeg-process.ts";
 import type { FrameSourceFactory } from "./frame-source.ts";
-import { type Letterbox, letterbox } from "./letterbox.ts";
+import { letterbox } from "./letterbox.ts";
 import { type PictureLayout, pictureLayout } from "./picture.ts";
 import { textToShown } from "./source-to-shown.ts";
 import { type DecodingPlan, FactsReader, planDecoding, type StreamFacts } from "./stream-facts.ts";
@@ -133,7 +133,7 @@ class Watching {
     // (RTSP servers name a length too, but set the pace themselves.)
     const recorded = isOwnPace(kind) || (kind === "http" && facts.durationSeconds !== null);
     const plan = kind === "folder" || kind === "image" ? everyPicture(lookMs) : planDecoding(facts, lookMs);
-    const box = letterbox(inputSize, facts.width, facts.height);
+    const layout = pictureLayout(letterbox(inputSize, facts.width, facts.height), facts.colour);
     const before = [
       ...decodingOptions(plan),
       ...(recorded
@@ -142,10 +142,9 @@ class Watching {
       ...opened.options,
     ];
     return this.#watch(
-      { input: opened.input, before, after: lookOptions(plan, facts, box) },
+      { input: opened.input, before, after: lookOptions(plan, facts, layout) },
       plan,
-      facts,
-      box,
+      layout,
       recorded,
     );
   }
@@ -159,13 +158,17 @@ class Watching {
     const run = startFfmpeg(
       this.#ffmpegPath,
       { input: opened.input, before: [...opened.options], after: PROBE_OUTPUT },
-      (chunk) => {
-        const lines = (rest + chunk.toString("latin1")).split("\n");
-        rest = lines.pop() ?? "";
-        for (const line of lines) reader.packetLine(line);
-        if (enough() && reader.facts()) run.kill();
+      {
+        kind: "text",
+        onData(chunk) {
+          const lines = (rest + chunk.toString("latin1")).split("\n");
+          rest = lines.pop() ?? "";
+          for (const line of lines) reader.packetLine(line);
+          if (enough() && reader.facts()) run.kill();
+        },
+        onLogLine: (line) => reader.logLine(line),
       },
-      (line) => reader.logLine(line),
+      this.#context,
     );
     const deadline = new AbortController();
     const slow = clock.sleep(FIRST_FRAME_MS, AbortSignal.any([deadline.signal, this.#signal])).catch(() => {});
@@ -183,13 +186,12 @@ class Watching {
   async #watch(
     args: Parameters<typeof startFfmpeg>[1],
     plan: DecodingPlan,
-    facts: StreamFacts,
-    box: Letterbox,
+    expected: PictureLayout,
     recorded: boolean,
   ): Promise<End> {
     const { clock } = this.#context;
     const { intervalMs, sink, loop } = this.#options;
-    let layout = pictureLayout(box, facts.colour);
+    let layout = expected;
     let frames = 0;
     let lastMs = clock.monotonicMs();
     let fresh = false;
@@ -214,8 +216,14 @@ class Watching {
         },
       },
       this.#buffers,
+      clock.nowMs,
     );
-    const run = startFfmpeg(this.#ffmpegPath, args, (chunk) => reader.push(chunk, clock.nowMs()));
+    const run = startFfmpeg(
+      this.#ffmpegPath,
+      args,
+      { kind: "frames", folder: this.#scratch, into: reader },
+      this.#context,
+    );
     const over = new AbortController();
     const guard = this.#guard(run, plan, over.signal, () => ({ frames, lastMs }));
     const why = await run.ended;

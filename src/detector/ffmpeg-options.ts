@@ -1,7 +1,7 @@
 /** ffmpeg's arguments, and why each is there. Pure: ffmpeg-frame-source.ts runs them. */
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
-import type { Letterbox } from "./letterbox.ts";
+import type { PictureLayout } from "./picture.ts";
 import type { DecodingPlan, StreamFacts } from "./stream-facts.ts";
 
 export type SourceKind = "rtsp" | "http" | "device" | "folder" | "image" | "file";
@@ -81,16 +81,27 @@ export function decodingOptions({ keyframesOnly }: DecodingPlan): string[] {
  * decoders put out, so that nothing of the native frame is converted. -threads:v 1 again: the output's filter and encoder
  * threads would hold back a frame too. passthrough: neither doubled nor dropped.
  */
-export function lookOptions(plan: DecodingPlan, facts: StreamFacts, box: Letterbox): string[] {
+export function lookOptions(plan: DecodingPlan, facts: StreamFacts, layout: PictureLayout): string[] {
   const interval = (plan.selectMs / 1000).toFixed(3);
-  const stride = Math.max(box.frameWidth, box.contentWidth);
+  const { stride, height, box } = layout;
   const graph = [
     `select='isnan(prev_selected_t)+gte(t-prev_selected_t,${interval})+lt(t,prev_selected_t)'`,
     `crop=${facts.width}:${facts.height}:0:0`,
     "format=yuv420p|yuvj420p",
     "split[native][copy];" +
-      `[copy]scale=${box.contentWidth}:${box.contentHeight}:flags=bilinear,pad=${stride}:${box.contentHeight}:0:0[scaled];` +
-      `[native]pad=${stride}:${box.frameHeight}:0:0[wide];[wide][scaled]vstack`,
+      `[copy]scale=${box.contentWidth}:${box.contentHeight}:flags=bilinear,${sideBySide(layout)}[scaled];` +
+      `[native]pad=${stride}:${height}:0:0[wide];[wide][scaled]vstack`,
   ].join(",");
   return ["-map", "0:v:0", "-an", "-vf", graph, "-fps_mode", "passthrough", "-threads:v", "1", "-f", "yuv4mpegpipe"];
+}
+
+/** Cuts the scaled frame into its bands and lays them side by side. */
+function sideBySide({ stride, bands, bandRows, box: { contentWidth } }: PictureLayout): string {
+  const whole = `pad=${contentWidth}:${bands * bandRows}:0:0`;
+  const wide = `pad=${stride}:${bandRows}:0:0`;
+  if (bands === 1) return `${whole},${wide}`;
+  const each = Array.from({ length: bands }, (_, band) => band);
+  const names = (letter: string) => each.map((band) => `[${letter}${band}]`).join("");
+  const cuts = each.map((band) => `[s${band}]crop=${contentWidth}:${bandRows}:0:${band * bandRows}[b${band}]`);
+  return `${whole},split=${bands}${names("s")};${cuts.join(";")};${names("b")}hstack=${bands},${wide}`;
 }

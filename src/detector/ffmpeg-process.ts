@@ -7,7 +7,16 @@ import { execFile } from "node:child_process";
 import { Writable } from "node:stream";
 import { promisify } from "node:util";
 import fluent from "fluent-ffmpeg";
+import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
+import {
+  type BytesInto,
+  frameSocketPath,
+  listenOptions,
+  readFrameSocket,
+  type SocketReading,
+  socketUrl,
+} from "./frame-socket.ts";
 import { textToShown } from "./source-to-shown.ts";
 
 export interface FfmpegRun {
@@ -21,9 +30,14 @@ export interface FfmpegArguments {
   input: string;
   /** Before -i. */
   before: readonly string[];
-  /** After it; the output goes to stdout. */
+  /** After it, before the output. */
   after: readonly string[];
 }
+
+/** Where the output goes: `text` line by line as it comes, `frames` by a socket in `folder` (by stdout where there are none). */
+export type FfmpegOutput =
+  | { kind: "text"; onData(chunk: Buffer): void; onLogLine(line: string): void }
+  | { kind: "frames"; folder: string; into: BytesInto };
 
 /** What is alive, for the end of the process. */
 const alive = new Set<fluent.FfmpegCommand>();
@@ -31,39 +45,44 @@ process.once("exit", () => {
   for (const command of alive) command.kill("SIGKILL");
 });
 
-/** `onData` must not throw: when it does, the child is killed and `ended` says why. */
+/** What takes the output must not throw: when it does, the child is killed and `ended` says why. */
 export function startFfmpeg(
   path: string,
   { input, before, after }: FfmpegArguments,
-  onData: (chunk: Buffer) => void,
-  onLogLine?: (line: string) => void,
+  output: FfmpegOutput,
+  context: Pick<Context, "clock">,
 ): FfmpegRun {
   const lastWords: string[] = [];
   let started = false;
   let killed = false;
   let fault: string | undefined;
-  const sink = new Writable({
-    highWaterMark: 1 << 20,
-    write(chunk: Buffer, _encoding, done) {
-      try {
-        if (!killed) onData(chunk);
-        done();
-      } catch (error) {
-        fault = error instanceof Error ? error.message : String(error);
-        killed = true;
-        command.kill("SIGKILL");
-        done();
-      }
-    },
-  });
+  const kill = () => {
+    killed = true;
+    reading?.stop();
+    if (started) command.kill("SIGKILL");
+  };
+  const giveUp = (error: unknown) => {
+    fault = error instanceof Error ? error.message : String(error);
+    kill();
+  };
   const command = fluent({ logger: undefined });
   command.setFfmpegPath(path);
   command.input(input).inputOptions(...twoAtLeast(["-hide_banner", "-nostats", ...before]));
-  command.outputOptions(...twoAtLeast([...after]));
-  command.output(sink, { end: true });
+  const socket = output.kind === "frames" ? frameSocketPath(output.folder) : undefined;
+  let reading: SocketReading | undefined;
+  if (output.kind === "frames" && socket !== undefined) {
+    command.outputOptions(...twoAtLeast([...after, ...listenOptions])).output(socketUrl(socket));
+    reading = readFrameSocket(socket, output.into, context, giveUp);
+  } else {
+    command.outputOptions(...twoAtLeast([...after])).output(
+      stdoutSink(output, () => killed, giveUp),
+      { end: true },
+    );
+  }
   const ended = new Promise<string>((resolve) => {
-    const settle = (why: string) => {
+    const settle = async (why: string) => {
       alive.delete(command);
+      await reading?.drained();
       resolve(textToShown(fault ?? why, input));
     };
     command.on("start", () => {
@@ -72,7 +91,7 @@ export function startFfmpeg(
       if (killed) command.kill("SIGKILL");
     });
     command.on("stderr", (line: string) => {
-      onLogLine?.(line);
+      if (output.kind === "text") output.onLogLine(line);
       if (
         /\b(error|failed|invalid|refused|unreachable|timed? ?out|not found|no such|denied|unauthorized|4\d\d)\b/i.test(
           line,
@@ -82,18 +101,43 @@ export function startFfmpeg(
         if (lastWords.length > 3) lastWords.shift();
       }
     });
-    command.on("end", () => settle(""));
-    command.on("error", (error: Error) => settle(lastWords.at(-1) ?? error.message.split("\n")[0] ?? "ffmpeg failed"));
+    command.on("end", () => void settle(""));
+    command.on(
+      "error",
+      (error: Error) => void settle(lastWords.at(-1) ?? error.message.split("\n")[0] ?? "ffmpeg failed"),
+    );
   });
   command.run();
   return {
     ended,
     async kill() {
-      killed = true;
-      if (started) command.kill("SIGKILL");
+      kill();
       await ended;
     },
   };
+}
+
+function stdoutSink(output: FfmpegOutput, killed: () => boolean, giveUp: (error: unknown) => void): Writable {
+  const take = output.kind === "text" ? output.onData : (chunk: Buffer) => copyInto(output.into, chunk);
+  return new Writable({
+    highWaterMark: 1 << 20,
+    write(chunk: Buffer, _encoding, done) {
+      try {
+        if (!killed()) take(chunk);
+      } catch (error) {
+        giveUp(error);
+      }
+      done();
+    },
+  });
+}
+
+function copyInto(into: BytesInto, chunk: Buffer): void {
+  for (let at = 0; at < chunk.length; ) {
+    const copied = chunk.copy(into.target(), 0, at);
+    into.filled(copied);
+    at += copied;
+  }
 }
 
 /** fluent-ffmpeg splits a lone argument at its blanks, several it leaves alone. */

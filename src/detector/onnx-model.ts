@@ -2,11 +2,11 @@
  * A YOLO model in ONNX Runtime: the one file that imports it. `run` blocks its thread for as long as the inference takes,
  * so this lives in the inference threads only (inference-thread.ts).
  */
-import { InferenceSession, Tensor } from "onnxruntime-node";
+import { InferenceSession, type OnnxValue, Tensor } from "onnxruntime-node";
 import { VigilaneError } from "../errors.ts";
 import type { ModelFile } from "../model-file.ts";
 import { type InputSize, type Letterbox, toFrame } from "./letterbox.ts";
-import { RAW_BOX_LENGTH, type RawBoxes, readBoxes, suppress } from "./output-layouts.ts";
+import { RAW_BOX_LENGTH, type RawBoxes, readBoxes, recogniseLayout, suppress } from "./output-layouts.ts";
 import type { Picture } from "./picture.ts";
 import { blankTensor, writeTensor } from "./pixels.ts";
 
@@ -37,31 +37,42 @@ export async function openModel(file: ModelFile): Promise<OnnxModel> {
     });
   });
   const { inputName, inputSize } = readInput(session, file);
-  const tensors = new Map<string, { data: Float32Array; tensor: Tensor }>();
+  const outputName = session.outputNames[0] ?? "";
+  const tensors = new Map<string, Tensors>();
 
-  const tensorFor = (box: Letterbox) => {
+  const tensorsFor = (box: Letterbox) => {
     const name = [box.width, box.height, box.contentWidth, box.contentHeight].join("x");
     let entry = tensors.get(name);
     if (!entry) {
       const data = blankTensor(box, file.valueRange);
-      entry = { data, tensor: new Tensor("float32", data, [1, 3, box.height, box.width]) };
+      entry = { box, data, input: new Tensor("float32", data, [1, 3, box.height, box.width]), output: undefined };
       tensors.set(name, entry);
     }
     return entry;
+  };
+
+  /** Into the same memory again and again: new output is megabytes a look, and garbage collections with them. */
+  const run = async (entry: Tensors) => {
+    const fetches = entry.output ? { [outputName]: entry.output } : [outputName];
+    const outputs = await session.run({ [inputName]: entry.input }, fetches);
+    const output = readableOutput(outputs[outputName]);
+    // (How many boxes an end-to-end model gives may differ from look to look; they are few.)
+    if (recogniseLayout(output.dims, entry.box.width, entry.box.height) !== "end-to-end") entry.output = output;
+    return output;
   };
 
   return {
     inputSize,
     async look(picture, wanted, minScore) {
       const { box } = picture.layout;
-      const { data, tensor } = tensorFor(box);
-      writeTensor(picture, file.channels, file.valueRange, data);
-      const output = firstOutput(await session.run({ [inputName]: tensor }));
+      const entry = tensorsFor(box);
+      writeTensor(picture, file.channels, file.valueRange, entry.data);
+      const output = await run(entry);
       const boxes = suppress(readBoxes(output.data, output.dims, box, wanted, minScore), MAX_IOU);
       return inFrame(boxes, box);
     },
     async bare(box) {
-      await session.run({ [inputName]: tensorFor(box).tensor });
+      await run(tensorsFor(box));
     },
     release: () => session.release(),
   };
@@ -80,12 +91,23 @@ function readInput(session: InferenceSession, file: ModelFile): { inputName: str
   return { inputName: input.name, inputSize };
 }
 
-function firstOutput(outputs: InferenceSession.OnnxValueMapType): { data: Float32Array; dims: readonly number[] } {
-  const output = Object.values(outputs)[0];
+/** What one size of frames needs. */
+interface Tensors {
+  box: Letterbox;
+  /** The input's memory. */
+  data: Float32Array;
+  input: Tensor;
+  /** Of the first run, where its shape follows from the input's. */
+  output: FloatTensor | undefined;
+}
+
+type FloatTensor = Tensor & { data: Float32Array };
+
+function readableOutput(output: OnnxValue | undefined): FloatTensor {
   if (!(output instanceof Tensor) || !(output.data instanceof Float32Array)) {
     throw new VigilaneError("MODEL_UNREADABLE", "the model's first output is not a float32 tensor");
   }
-  return { data: output.data, dims: output.dims };
+  return output as FloatTensor;
 }
 
 function inFrame(boxes: RawBoxes, box: Letterbox): RawBoxes {

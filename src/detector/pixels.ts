@@ -3,7 +3,7 @@
  * tables of fixed-point numbers (16 bits of fraction) instead of products, one chroma sample for a block of four pixels.
  */
 import type { Letterbox } from "./letterbox.ts";
-import type { Colour, Picture, Region } from "./picture.ts";
+import { type Colour, type Picture, type Region, scaledRegions } from "./picture.ts";
 
 /** Factors of r = y·luma + (v−128)·rv and so on, for y after the offset is taken off. */
 export function factors({ matrix, range }: Colour) {
@@ -63,6 +63,7 @@ const valuesOfSums = (valueRange: 1 | 255) =>
   Float32Array.from({ length: SUMS }, (_, sum) => (Math.min(255, Math.max(0, sum - OFFSET)) * valueRange) / 255);
 const UNIT_VALUES = valuesOfSums(1);
 const BYTE_VALUES = valuesOfSums(255);
+const BYTES = Uint8Array.from(BYTE_VALUES);
 
 /** Grey around the frame, of 255: what the YOLO family was trained with. */
 const PADDING = 114;
@@ -74,7 +75,7 @@ export function blankTensor(box: Letterbox, valueRange: 1 | 255): Float32Array {
 
 /** Writes the scaled frame into the tensor: three planes in the model's order, values 0 to `valueRange`. */
 export function writeTensor(picture: Picture, channels: "rgb" | "bgr", valueRange: 1 | 255, tensor: Float32Array) {
-  const { stride, rows, height, box, colour } = picture.layout;
+  const { stride, rows, box, colour } = picture.layout;
   const { luma, rv, gu, gv, bu } = tablesOf(colour);
   const values = valueRange === 1 ? UNIT_VALUES : BYTE_VALUES;
   const bytes = new Uint8Array(picture.data);
@@ -84,53 +85,69 @@ export function writeTensor(picture: Picture, channels: "rgb" | "bgr", valueRang
   const plane = box.width * box.height;
   const first = channels === "rgb" ? 0 : 2 * plane;
   const third = 2 * plane - first;
-  for (let y = 0; y < box.contentHeight; y += 2) {
-    const chroma = ((height + y) >> 1) * halfStride;
-    for (let line = 0; line < 2; line += 1) {
-      let from = (height + y + line) * stride;
-      let to = (box.top + y + line) * box.width + box.left;
-      for (let x = 0; x < box.contentWidth >> 1; x += 1) {
+  let below = box.top * box.width + box.left;
+  for (const { left, top, width, height } of scaledRegions(picture.layout)) {
+    for (let y = 0; y < height; y += 2) {
+      const chroma = ((top + y) >> 1) * halfStride + (left >> 1);
+      let from = (top + y) * stride + left;
+      let to = below + y * box.width;
+      for (let x = 0; x < width >> 1; x += 1) {
         const u = bytes[uPlane + chroma + x] as number;
         const v = bytes[vPlane + chroma + x] as number;
         const red = rv[v] as number;
         const green = (gu[u] as number) + (gv[v] as number);
         const blue = bu[u] as number;
-        const left = luma[bytes[from] as number] as number;
-        const right = luma[bytes[from + 1] as number] as number;
-        tensor[first + to] = values[(left + red) >> FRACTION] as number;
-        tensor[first + to + 1] = values[(right + red) >> FRACTION] as number;
-        tensor[plane + to] = values[(left + green) >> FRACTION] as number;
-        tensor[plane + to + 1] = values[(right + green) >> FRACTION] as number;
-        tensor[third + to] = values[(left + blue) >> FRACTION] as number;
-        tensor[third + to + 1] = values[(right + blue) >> FRACTION] as number;
+        for (let line = 0; line < 2; line += 1) {
+          const at = to + line * box.width;
+          const light = luma[bytes[from + line * stride] as number] as number;
+          const next = luma[bytes[from + line * stride + 1] as number] as number;
+          tensor[first + at] = values[(light + red) >> FRACTION] as number;
+          tensor[first + at + 1] = values[(next + red) >> FRACTION] as number;
+          tensor[plane + at] = values[(light + green) >> FRACTION] as number;
+          tensor[plane + at + 1] = values[(next + green) >> FRACTION] as number;
+          tensor[third + at] = values[(light + blue) >> FRACTION] as number;
+          tensor[third + at + 1] = values[(next + blue) >> FRACTION] as number;
+        }
         from += 2;
         to += 2;
       }
     }
+    below += height * box.width;
   }
 }
 
-/** The region as packed RGB, three bytes a pixel: what the JPEG encoder takes. */
-export function regionToRgb(picture: Picture, region: Region): Buffer {
+export const rgbBytes = (regions: readonly Region[]) => regions.reduce((sum, r) => sum + r.width * r.height * 3, 0);
+
+/** Writes the regions as packed RGB, three bytes a pixel, one below the other: what the JPEG encoder takes. */
+export function writeRgb(picture: Picture, regions: readonly Region[], out: Uint8Array): void {
   const { stride, rows, colour } = picture.layout;
   const { luma, rv, gu, gv, bu } = tablesOf(colour);
   const bytes = new Uint8Array(picture.data);
   const halfStride = stride >> 1;
   const uPlane = stride * rows;
   const vPlane = uPlane + halfStride * (rows >> 1);
-  const out = Buffer.allocUnsafe(region.width * region.height * 3);
   let to = 0;
-  for (let y = region.top; y < region.top + region.height; y += 1) {
-    const chroma = (y >> 1) * halfStride;
-    for (let x = region.left; x < region.left + region.width; x += 1) {
-      const light = luma[bytes[y * stride + x] as number] as number;
-      const u = bytes[uPlane + chroma + (x >> 1)] as number;
-      const v = bytes[vPlane + chroma + (x >> 1)] as number;
-      out[to] = BYTE_VALUES[(light + (rv[v] as number)) >> FRACTION] as number;
-      out[to + 1] = BYTE_VALUES[(light + (gu[u] as number) + (gv[v] as number)) >> FRACTION] as number;
-      out[to + 2] = BYTE_VALUES[(light + (bu[u] as number)) >> FRACTION] as number;
-      to += 3;
+  for (const region of regions) {
+    const right = region.left + region.width;
+    for (let y = region.top; y < region.top + region.height; y += 1) {
+      const chroma = (y >> 1) * halfStride;
+      let red = 0;
+      let green = 0;
+      let blue = 0;
+      for (let x = region.left; x < right; x += 1) {
+        if ((x & 1) === 0 || x === region.left) {
+          const u = bytes[uPlane + chroma + (x >> 1)] as number;
+          const v = bytes[vPlane + chroma + (x >> 1)] as number;
+          red = rv[v] as number;
+          green = (gu[u] as number) + (gv[v] as number);
+          blue = bu[u] as number;
+        }
+        const light = luma[bytes[y * stride + x] as number] as number;
+        out[to] = BYTES[(light + red) >> FRACTION] as number;
+        out[to + 1] = BYTES[(light + green) >> FRACTION] as number;
+        out[to + 2] = BYTES[(light + blue) >> FRACTION] as number;
+        to += 3;
+      }
     }
   }
-  return out;
 }

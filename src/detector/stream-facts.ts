@@ -98,8 +98,12 @@ export class FactsReader {
   }
 }
 
-/** "yuv420p(tv, bt709, progressive)", "yuvj420p(pc, bt470bg/unknown/unknown)". What is not said is bt601 limited, as decoders assume. */
+/**
+ * "yuv420p(tv, bt709, progressive)", "yuvj420p(pc, bt470bg/unknown/unknown)", "rgb24(pc)". What is not said is bt601 limited, as
+ * decoders assume; so is what ffmpeg makes of pictures that are not YUV.
+ */
 export function colourOf(pixels: string): Colour {
+  if (/^(rgb|bgr|gbr|argb|abgr|pal|0rgb|0bgr)/.test(pixels)) return { matrix: "bt601", range: "limited" };
   const range = pixels.startsWith("yuvj") || /\bpc\b/.test(pixels) ? "full" : "limited";
   const matrix = /bt2020/.test(pixels) ? "bt2020" : /bt709/.test(pixels) ? "bt709" : "bt601";
   return { matrix, range };

@@ -13,30 +13,57 @@ export interface Y4mHeader {
 export interface Y4mSink {
   /** Before the first frame. Throws when the frames are not what was expected. */
   header(header: Y4mHeader): void;
-  /** `firstByteAt`: the time handed to the `push` that brought the frame's first byte. The buffer belongs to the sink. */
+  /** `firstByteAt`: when the frame's first byte came, by the reader's clock. The buffer belongs to the sink. */
   frame(buffer: SharedArrayBuffer, firstByteAt: number): void;
 }
 
 const LONGEST_LINE = 1_024;
 const NEWLINE = 0x0a;
+/** The line before each frame, as ffmpeg writes it. */
+const FRAME_LINE = "FRAME\n";
 
+interface Filling {
+  buffer: SharedArrayBuffer;
+  filled: number;
+  firstByteAt: number;
+}
+
+/**
+ * Says where the next bytes belong (`target`), and is told how many have come (`filled`): whoever reads from a socket reads
+ * straight into the frame.
+ */
 export class Y4mReader {
   readonly #sink: Y4mSink;
   readonly #buffers: BufferPool;
+  readonly #line = Buffer.alloc(LONGEST_LINE);
+  #lineBytes = 0;
   #header: Y4mHeader | undefined;
-  #line: number[] = [];
   /** The frame that is being filled. */
-  #filling: { bytes: Uint8Array; buffer: SharedArrayBuffer; filled: number; firstByteAt: number } | undefined;
+  #filling: Filling | undefined;
   #firstByteAt = 0;
 
-  constructor(sink: Y4mSink, buffers: BufferPool) {
+  readonly #now: () => number;
+
+  constructor(sink: Y4mSink, buffers: BufferPool, now: () => number) {
+    this.#now = now;
     this.#sink = sink;
     this.#buffers = buffers;
   }
 
-  push(chunk: Uint8Array, now: number): void {
-    let at = 0;
-    while (at < chunk.length) at = this.#filling ? this.#fill(chunk, at) : this.#readLine(chunk, at, now);
+  /** Never empty, and never more than the line or frame that is being read. Good until the next `filled`. */
+  target(): Buffer {
+    if (this.#filling) {
+      const { buffer, filled } = this.#filling;
+      return Buffer.from(buffer, filled);
+    }
+    const expected = this.#header ? FRAME_LINE.length : 1; // where the header ends, only its bytes tell
+    return this.#line.subarray(this.#lineBytes, Math.max(this.#lineBytes + 1, expected));
+  }
+
+  /** `bytes` of the target have been written. */
+  filled(bytes: number): void {
+    if (this.#filling) this.#fill(this.#filling, bytes);
+    else this.#readLine(bytes);
   }
 
   /** Gives back what is half filled. */
@@ -45,16 +72,16 @@ export class Y4mReader {
     this.#filling = undefined;
   }
 
-  #readLine(chunk: Uint8Array, start: number, now: number): number {
-    if (this.#line.length === 0) this.#firstByteAt = now;
-    const end = chunk.indexOf(NEWLINE, start);
-    const stop = end < 0 ? chunk.length : end;
-    for (let i = start; i < stop; i += 1) this.#line.push(chunk[i] as number);
-    if (this.#line.length > LONGEST_LINE) throw new Error("ffmpeg's output is no yuv4mpegpipe");
-    if (end < 0) return chunk.length;
-    this.#take(String.fromCharCode(...this.#line));
-    this.#line = [];
-    return end + 1;
+  #readLine(bytes: number): void {
+    if (this.#lineBytes === 0) this.#firstByteAt = this.#now();
+    this.#lineBytes += bytes;
+    if (this.#line[this.#lineBytes - 1] !== NEWLINE) {
+      if (this.#lineBytes === LONGEST_LINE) throw new Error("ffmpeg's output is no yuv4mpegpipe");
+      return;
+    }
+    const line = this.#line.toString("latin1", 0, this.#lineBytes - 1);
+    this.#lineBytes = 0;
+    this.#take(line);
   }
 
   #take(line: string): void {
@@ -65,20 +92,14 @@ export class Y4mReader {
     }
     if (!line.startsWith("FRAME")) throw new Error(`a frame was expected from ffmpeg, not "${line.slice(0, 40)}"`);
     const buffer = this.#buffers.take((this.#header.width * this.#header.height * 3) / 2);
-    this.#filling = { bytes: new Uint8Array(buffer), buffer, filled: 0, firstByteAt: this.#firstByteAt };
+    this.#filling = { buffer, filled: 0, firstByteAt: this.#firstByteAt };
   }
 
-  #fill(chunk: Uint8Array, start: number): number {
-    const filling = this.#filling;
-    if (!filling) return start;
-    const part = chunk.subarray(start, start + filling.bytes.length - filling.filled);
-    filling.bytes.set(part, filling.filled);
-    filling.filled += part.length;
-    if (filling.filled === filling.bytes.length) {
-      this.#filling = undefined;
-      this.#sink.frame(filling.buffer, filling.firstByteAt);
-    }
-    return start + part.length;
+  #fill(filling: Filling, bytes: number): void {
+    filling.filled += bytes;
+    if (filling.filled < filling.buffer.byteLength) return;
+    this.#filling = undefined;
+    this.#sink.frame(filling.buffer, filling.firstByteAt);
   }
 }
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { cropGroup } from "../../src/detector/crop.ts";
+import { cropGroup, previewOf } from "../../src/detector/crop.ts";
 import { createFfmpegSources } from "../../src/detector/ffmpeg-frame-source.ts";
 import type { Frame } from "../../src/detector/frame-source.ts";
 import { makeClockVideo, readClock } from "../support/clock-video.ts";
@@ -120,6 +120,42 @@ test("a folder of pictures is gone through, one a look; colours survive the way 
     });
   }
 });
+
+test.each([
+  [1920, 1080, 3],
+  [1280, 718, 2],
+  [640, 480, 1],
+])(
+  "the scaled frame beside the native one is the same picture, also in bands (%i×%i: %i)",
+  async (width, height, bands) => {
+    const path = join(folder, `slope-${width}.png`);
+    // Grey grows from top to bottom, and from left to right: no band can be mistaken for another.
+    const grey = Buffer.alloc(width * height * 3);
+    for (let i = 0; i < width * height; i += 1) {
+      grey.fill(30 + (100 * Math.floor(i / width)) / height + (90 * (i % width)) / width, 3 * i, 3 * i + 3);
+    }
+    await sharp(grey, { raw: { width, height, channels: 3 } })
+      .png()
+      .toFile(path);
+    const camera = play(path, { intervalMs: 300 });
+    const previews: Promise<Buffer>[] = [];
+    camera.onFrame(({ picture }) => {
+      expect(picture.layout.bands).toBe(bands);
+      previews.push(previewOf(picture));
+    });
+    await camera.source.start();
+    await camera.until(() => previews.length >= 1);
+    const preview = sharp(await previews[0]).greyscale();
+    const { data, info } = await preview.raw().toBuffer({ resolveWithObject: true });
+    expect(info).toMatchObject({ width: 640, height: Math.round((640 * height) / width / 2) * 2 });
+    for (let y = 4; y < info.height; y += 8) {
+      for (let x = 4; x < info.width; x += 64) {
+        const wanted = 30 + (100 * y) / info.height + (90 * x) / info.width;
+        expect(Math.abs((data[y * info.width + x] ?? 0) - wanted)).toBeLessThan(5);
+      }
+    }
+  },
+);
 
 test("a single picture is looked at again and again", async () => {
   const path = join(folder, "100%d.jpg");

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { letterbox, toFrame } from "../../src/detector/letterbox.ts";
-import { pictureBytes, pictureLayout } from "../../src/detector/picture.ts";
-import { blankTensor, factors, regionToRgb, writeTensor } from "../../src/detector/pixels.ts";
+import { pictureBytes, pictureLayout, scaledRegions } from "../../src/detector/picture.ts";
+import { blankTensor, factors, rgbBytes, writeRgb, writeTensor } from "../../src/detector/pixels.ts";
 
 const open = { kind: "open", longSidePx: 640 } as const;
 
@@ -57,9 +57,29 @@ test("the tensor has the model's channels, range and padding", () => {
   expect(bgr[2 * plane + inside]).toBeGreaterThan(252);
   expect(rgb[0]).toBeCloseTo(114 / 255);
   expect(bgr[0]).toBe(114);
-  expect([...regionToRgb(picture, { left: 3, top: 3, width: 1, height: 1 })].map((v) => Math.round(v / 16))).toEqual([
-    16, 0, 0,
-  ]);
+  const pixel = new Uint8Array(3);
+  writeRgb(picture, [{ left: 3, top: 3, width: 1, height: 1 }], pixel);
+  expect([...pixel].map((v) => Math.round(v / 16))).toEqual([16, 0, 0]);
+});
+
+test("the scaled frame's bands, side by side, come together again", () => {
+  const box = letterbox({ kind: "fixed", width: 32, height: 32 }, 100, 50); // scaled to 32 × 16
+  const layout = pictureLayout(box, { matrix: "bt601", range: "full" });
+  expect(layout).toMatchObject({ stride: 100, rows: 50 + 6, bands: 3, bandRows: 6 });
+  const data = new SharedArrayBuffer(pictureBytes(layout));
+  const planes = new Uint8Array(data).fill(128);
+  for (let y = 0; y < 16; y += 1) {
+    const at = (50 + (y % 6)) * 100 + Math.floor(y / 6) * 32;
+    planes.fill(y * 10, at, at + 32);
+  }
+  const tensor = blankTensor(box, 255);
+  writeTensor({ layout, data }, "rgb", 255, tensor);
+  const rows = Array.from({ length: 32 }, (_, y) => Math.round(tensor[y * 32 + 31] ?? -1));
+  expect(rows).toEqual(Array.from({ length: 32 }, (_, y) => (y >= 8 && y < 24 ? (y - 8) * 10 : 114)));
+  const rgb = new Uint8Array(rgbBytes(scaledRegions(layout)));
+  writeRgb({ layout, data }, scaledRegions(layout), rgb);
+  expect(rgb).toHaveLength(32 * 16 * 3);
+  expect(Array.from({ length: 16 }, (_, y) => rgb[y * 96])).toEqual(Array.from({ length: 16 }, (_, y) => y * 10));
 });
 
 test("grey stays grey in every matrix and range", () => {

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { lookOptions } from "../../src/detector/ffmpeg-options.ts";
 import { letterbox } from "../../src/detector/letterbox.ts";
+import { pictureLayout } from "../../src/detector/picture.ts";
 import { colourOf, FactsReader, planDecoding, type StreamFacts } from "../../src/detector/stream-facts.ts";
 
 const LOG = `Input #0, rtsp, from 'rtsp://camera/1':
@@ -62,6 +63,7 @@ test("a recording, odd in size and filmed upright", () => {
 });
 
 test("colours that are not said are bt601, limited", () => {
+  expect(colourOf("rgb24(pc, gbr/bt709/iec61966-2-1)")).toEqual({ matrix: "bt601", range: "limited" });
   expect(colourOf("yuv420p(progressive)")).toEqual({ matrix: "bt601", range: "limited" });
   expect(colourOf("yuv420p10le(tv, bt2020nc/bt2020/smpte2084)")).toEqual({ matrix: "bt2020", range: "limited" });
 });
@@ -93,8 +95,10 @@ test.each([
 
 test("the filter picks the nearest frame, and both halves have one width", () => {
   const plan = planDecoding(live, 2000);
-  const graph = lookOptions(plan, live, letterbox({ kind: "open", longSidePx: 640 }, 1920, 1080)).join(" ");
+  const layout = pictureLayout(letterbox({ kind: "open", longSidePx: 640 }, 1920, 1080), live.colour);
+  const graph = lookOptions(plan, live, layout).join(" ");
   expect(graph).toContain("gte(t-prev_selected_t,1.000)");
-  expect(graph).toContain("scale=640:360:flags=bilinear,pad=1920:360:0:0");
+  expect(graph).toContain("scale=640:360:flags=bilinear,pad=640:360:0:0,split=3[s0][s1][s2]");
+  expect(graph).toContain("hstack=3,pad=1920:120:0:0[scaled]");
   expect(graph).toContain("-threads:v 1");
 });

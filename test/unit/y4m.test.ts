@@ -1,6 +1,18 @@
 import { expect, test } from "vitest";
 import { BufferPool, parseY4mHeader, Y4mReader } from "../../src/detector/y4m.ts";
 
+/** As a socket or pipe brings it: never more than the target holds. */
+function push(reader: Y4mReader, chunk: Uint8Array) {
+  for (let at = 0; at < chunk.length; ) {
+    const target = reader.target();
+    expect(target.length).toBeGreaterThan(0);
+    const part = chunk.subarray(at, at + target.length);
+    target.set(part);
+    reader.filled(part.length);
+    at += part.length;
+  }
+}
+
 const HEADER = "YUV4MPEG2 W4 H2 F25:1 Ip A1:1 C420jpeg XYSCSS=420JPEG XCOLORRANGE=FULL\n";
 const frame = (value: number) => Buffer.concat([Buffer.from("FRAME\n"), Buffer.alloc(12, value)]);
 
@@ -15,6 +27,7 @@ function read(chunkBytes: number) {
   ]);
   const frames: { value: number; at: number }[] = [];
   const pool = new BufferPool();
+  let now = 0;
   const reader = new Y4mReader(
     {
       header: (header) => expect(header).toEqual({ width: 4, height: 2, range: "full" }),
@@ -27,8 +40,9 @@ function read(chunkBytes: number) {
       },
     },
     pool,
+    () => now,
   );
-  for (let at = 0; at < stream.length; at += chunkBytes) reader.push(stream.subarray(at, at + chunkBytes), at);
+  for (; now < stream.length; now += chunkBytes) push(reader, stream.subarray(now, now + chunkBytes));
   reader.end();
   return frames;
 }
@@ -45,7 +59,9 @@ test("a frame's time is that of its first byte, not of its last", () => {
 test("what is no 4:2:0 yuv4mpegpipe is refused", () => {
   expect(() => parseY4mHeader("YUV4MPEG2 W4 H2 C444")).toThrow(/4:2:0/);
   expect(() => parseY4mHeader("RIFF")).toThrow();
-  const reader = new Y4mReader({ header() {}, frame() {} }, new BufferPool());
-  expect(() => reader.push(Buffer.from(`${HEADER}NOISE\n`), 0)).toThrow(/a frame was expected/);
-  expect(() => new Y4mReader({ header() {}, frame() {} }, new BufferPool()).push(Buffer.alloc(4096, 65), 0)).toThrow();
+  const reader = new Y4mReader({ header() {}, frame() {} }, new BufferPool(), () => 0);
+  expect(() => push(reader, Buffer.from(`${HEADER}NOISE\n`))).toThrow(/a frame was expected/);
+  expect(() =>
+    push(new Y4mReader({ header() {}, frame() {} }, new BufferPool(), () => 0), Buffer.alloc(4096, 65)),
+  ).toThrow();
 });
