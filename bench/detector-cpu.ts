@@ -1,11 +1,12 @@
 /** CPU time: of this process, of its ffmpeg children, and of one bare inference. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import type { Letterbox } from "../src/detector/letterbox.ts";
 import { openModel } from "../src/detector/onnx-model.ts";
 import type { ModelFile } from "../src/model-file.ts";
-
-const TICK_MS = 10; // Linux: sysconf(_SC_CLK_TCK) is 100 wherever Node runs
 
 /** CPU-ms of all living children called ffmpeg; Linux only. */
 export function ffmpegCpuMs(): number {
@@ -14,9 +15,9 @@ export function ffmpegCpuMs(): number {
     if (!/^\d+$/.test(entry)) continue;
     try {
       const stat = readFileSync(`/proc/${entry}/stat`, "utf8");
-      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      if (!stat.includes("(ffmpeg)") || Number(fields[1]) !== process.pid) continue;
-      ms += (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+      const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+      if (!stat.includes("(ffmpeg)") || parent !== process.pid) continue;
+      for (const { cpuMs } of threadsOf(entry)) ms += cpuMs;
     } catch {
       // it has ended
     }
@@ -24,22 +25,43 @@ export function ffmpegCpuMs(): number {
   return ms;
 }
 
+function threadsOf(pid: string): { name: string; cpuMs: number }[] {
+  return readdirSync(`/proc/${pid}/task`).map((task) => {
+    const read = (file: string) => readFileSync(`/proc/${pid}/task/${task}/${file}`, "utf8");
+    return {
+      name: read("comm")
+        .trim()
+        .replace(/[-\d ].*$/, ""),
+      cpuMs: Number(read("schedstat").split(" ")[0]) / 1e6,
+    };
+  });
+}
+
 /** CPU-ms of this process so far by what its threads are for (V8Worker: garbage collection; libuv, libvips: JPEG); Linux only. */
 export function ownCpuMsByThread(): Map<string, number> {
   const sums = new Map<string, number>();
-  for (const task of readdirSync("/proc/self/task")) {
-    const read = (file: string) => readFileSync(`/proc/self/task/${task}/${file}`, "utf8");
-    const name = read("comm")
-      .trim()
-      .replace(/[-\d ].*$/, "");
-    sums.set(name, (sums.get(name) ?? 0) + Number(read("schedstat").split(" ")[0]) / 1e6);
-  }
+  for (const { name, cpuMs } of threadsOf("self")) sums.set(name, (sums.get(name) ?? 0) + cpuMs);
   return sums;
 }
 
 export function ownCpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
+}
+
+/** CPU-ms a look of ffmpeg alone: keyframes decoded, nothing filtered, nothing handed over. */
+export async function bareDecodingMs(ffmpeg: string, url: string, looksASecond: number, seconds: number) {
+  const options =
+    "-nostdin -hide_banner -loglevel error -threads 1 -skip_frame nokey -rtsp_transport tcp -analyzeduration 1000000";
+  const output = "-map 0:v:0 -an -fps_mode passthrough -threads:v 1 -f null -";
+  const child = spawn(ffmpeg, [...options.split(" "), "-i", url, ...output.split(" ")], { stdio: "ignore" });
+  await setTimeout(5_000);
+  const before = ffmpegCpuMs();
+  await setTimeout(seconds * 1000);
+  const cpuMs = ffmpegCpuMs() - before;
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  return cpuMs / seconds / looksASecond;
 }
 
 export interface Bare {
