@@ -106,6 +106,8 @@ export class Refusal extends VigilaneError {
 
   /** The provider surely has not seen the request: it is no attempt. */
   readonly neverSent: boolean;
+  /** The network's part of the round trip, ms; null: not known. */
+  networkMs: number | null = null;
 
   constructor(sorted: SortedRefusal, message: string, status?: number, neverSent = false) {
     super(sorted.code, message);

@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import type { ChatMessage } from "./prompt.ts";
+import { networkMs, TIMING_HEADERS } from "./provider-time.ts";
 import { Refusal, type RefusedAnswer, sortRefusal, withoutSecrets } from "./refusal.ts";
 import { tellWhenSent } from "./request-sent.ts";
 
@@ -42,6 +43,8 @@ export interface VisionAnswer {
   tokens: { prompt: number; completion: number } | null;
   /** From sending to the last byte of the answer. */
   latencyMs: number;
+  /** Of it the network's part, ms; null: the provider does not say how long it worked. */
+  networkMs: number | null;
   /** The server says that it is a simulator: whoever shows the verdict must say so too. */
   simulated: boolean;
   /** Rate-limit and request-id headers, names in lower case. */
@@ -83,10 +86,15 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
         () => deadline.abort(),
         () => {},
       );
-      const sentAtMs = clock.monotonicMs();
+      const askedAtMs = clock.monotonicMs();
+      let leftAtMs = askedAtMs;
+      const left = () => {
+        leftAtMs = clock.monotonicMs();
+        onSent();
+      };
       try {
         signal?.throwIfAborted();
-        const { data, response } = await tellWhenSent(onSent, () =>
+        const { data, response } = await tellWhenSent(left, () =>
           openai.chat.completions
             .create(
               {
@@ -104,7 +112,14 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
             )
             .withResponse(),
         );
-        return readCompletion(data, tellingHeaders(response.headers), clock.monotonicMs() - sentAtMs, options.model);
+        const answeredAtMs = clock.monotonicMs();
+        const headers = tellingHeaders(response.headers);
+        return readCompletion(data, {
+          headers,
+          latencyMs: answeredAtMs - askedAtMs,
+          networkMs: networkMs(answeredAtMs - leftAtMs, headers, false),
+          askedModel: options.model,
+        });
       } catch (error) {
         if (signal?.aborted) throw stopReason(signal);
         const timedOut = deadline.signal.aborted || error instanceof APIConnectionTimeoutError;
@@ -113,6 +128,7 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
           ownDeadline: timeoutMs < options.timeoutMs,
           secret: options.secret,
           nowMs: clock.nowMs(),
+          roundTripMs: clock.monotonicMs() - leftAtMs,
         });
       } finally {
         ended.abort();
@@ -122,12 +138,12 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
   };
 }
 
-function readCompletion(
-  data: OpenAI.Chat.ChatCompletion,
-  headers: Record<string, string>,
-  latencyMs: number,
-  askedModel: string,
-): VisionAnswer {
+interface Answered extends Pick<VisionAnswer, "headers" | "latencyMs" | "networkMs"> {
+  askedModel: string;
+}
+
+function readCompletion(data: OpenAI.Chat.ChatCompletion, answered: Answered): VisionAnswer {
+  const { headers, latencyMs, networkMs, askedModel } = answered;
   const choice = data?.choices?.[0];
   if (choice?.finish_reason === "content_filter") {
     throw new Refusal(
@@ -142,6 +158,7 @@ function readCompletion(
     model: textIn(data?.model) || askedModel,
     tokens: Usage.safeParse(data?.usage).data ?? null,
     latencyMs,
+    networkMs,
     simulated: headers["x-vigilane-simulated"] === "true" || data?.system_fingerprint === "simulated",
     headers,
   };
@@ -159,9 +176,11 @@ interface Circumstances {
   ownDeadline: boolean;
   secret: string;
   nowMs: number;
+  roundTripMs: number;
 }
 
-function refusalOf(error: unknown, { timedOutAfterMs, ownDeadline, secret, nowMs }: Circumstances): VigilaneError {
+function refusalOf(error: unknown, circumstances: Circumstances): VigilaneError {
+  const { timedOutAfterMs, ownDeadline, secret, nowMs, roundTripMs } = circumstances;
   if (error instanceof VigilaneError) return error;
   if (timedOutAfterMs !== undefined) {
     const sorted = sortRefusal(made(408, "timeout", {}));
@@ -179,11 +198,13 @@ function refusalOf(error: unknown, { timedOutAfterMs, ownDeadline, secret, nowMs
       headers: tellingHeaders(error.headers ?? new Headers()),
       nowMs,
     };
-    return new Refusal(
+    const refusal = new Refusal(
       sortRefusal(answer),
       `the provider answered ${withoutSecrets(error.message, secret)}`,
       error.status,
     );
+    if (error.status === 429) refusal.networkMs = networkMs(roundTripMs, answer.headers, true);
+    return refusal;
   }
   const what = withoutSecrets(networkCause(error), secret);
   if (error instanceof SyntaxError) {
@@ -238,8 +259,9 @@ function stopReason(signal: AbortSignal): VigilaneError {
 }
 
 function tellingHeaders(headers: Headers): Record<string, string> {
-  const kept = [...headers].filter(([name]) =>
-    /^(retry-after|x-ratelimit-|x-request-id$|x-vigilane-|request-id$)/.test(name),
+  const kept = [...headers].filter(
+    ([name]) =>
+      /^(retry-after|x-ratelimit-|x-request-id$|x-vigilane-|request-id$)/.test(name) || TIMING_HEADERS.test(name),
   );
   return Object.fromEntries(kept);
 }
