@@ -51,6 +51,7 @@ export async function runDetector(
           published.push(...messages.map(({ value }) => value));
           return Promise.resolve();
         },
+        publishedAgain: () => 0,
       },
       images: { put: (camera, name) => Promise.resolve(`vigilane:images/${camera}/2026010100/${name}.jpg`) },
       redis,

@@ -83,6 +83,15 @@ export async function checkStore(redis: Redis): Promise<StoreFacts> {
   return { version, runId: info.run_id ?? "", inMemory: !append, fsync };
 }
 
+/**
+ * The place from which to read a stream on: `place`, or the newest entry before it that the stream still has. The two differ
+ * only where the stream is shorter than it was (trimmed; or the store came back without its newest writes, and with its
+ * clock set back would give out smaller ids than `place` for a while). No entry that is there now lies between.
+ */
+export async function placeInStream(redis: Redis, stream: string, place: string): Promise<string> {
+  return (await redis.xrevrange(stream, place, "-", "COUNT", 1))[0]?.[0] ?? "0-0";
+}
+
 /** A Lua script file, loaded once, run by its SHA (EVALSHA, falling back to EVAL). Replies are unknown: validate them. */
 export class StoreScript {
   readonly #lua: string;

@@ -23,6 +23,8 @@ export interface AdmitCounts {
   messages: number;
   groups: number;
   deadLetters: number;
+  /** Groups that were known already: their message came again. */
+  again: number;
   /** Messages whose capture time could not be believed. */
   captureUntrusted: number;
 }
@@ -78,7 +80,7 @@ export async function admitDetections(
     }
     let outboxLength = 0;
     try {
-      outboxLength = await admitAll(room, [...arrivals.values()].flat());
+      outboxLength = await admitAll(room, [...arrivals.values()].flat(), seen);
     } catch (error) {
       if (!isFaultOfMessage(error)) throw error;
       for (const [message, some] of arrivals) await admitAlone(batch, message, some, room, seen);
@@ -87,8 +89,9 @@ export async function admitDetections(
     if (outboxLength > maxOutbox) await rest(detections, room, maxOutbox);
   }
 
-  async function admitAll(room: WaitingRoom, arrivals: Arrival[]): Promise<number> {
+  async function admitAll(room: WaitingRoom, arrivals: Arrival[], seen: AdmitCounts): Promise<number> {
     const { admissions, outboxLength } = await room.admit(arrivals);
+    seen.again += admissions.filter((admission) => admission === "known").length;
     await readmitConflicts(room, arrivals, admissions);
     return outboxLength;
   }
@@ -102,7 +105,7 @@ export async function admitDetections(
     seen: AdmitCounts,
   ) {
     try {
-      await admitAll(room, arrivals);
+      await admitAll(room, arrivals, seen);
     } catch (error) {
       if (!isFaultOfMessage(error)) throw error;
       const why = `cannot be admitted: ${error instanceof Error ? error.message.slice(0, 200) : String(error)}`;

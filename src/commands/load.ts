@@ -80,6 +80,8 @@ async function offerAndReport(offer: Offer, settings: Settings, context: Context
     say(
       `Offered ${progress.offered} groups: ${progress.published} accepted, ${progress.failed} refused by the topic, ${progress.late} sent late by this machine.`,
     );
+    if (topics.publishedAgain() > 0)
+      say(`The store had forgotten ${topics.publishedAgain()} of them: published again.`);
     await audit.drain();
     const report = audit.report();
     say(showReport(report));

@@ -38,7 +38,7 @@ export interface DetectorParts {
   pool: InferencePool;
   sources: FrameSourceFactory;
   /** Started by the caller. */
-  topics: Pick<TopicLog, "publish">;
+  topics: Pick<TopicLog, "publish" | "publishedAgain">;
   images: Pick<ImageStore, "put">;
   redis: Redis;
 }
@@ -201,7 +201,9 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
     detail = () => {
       const { online, cameras: all, detected, dropped } = board.totals();
       const lost = outbox.dropped > 0 ? `, ${outbox.dropped} detections dropped while the topic was away` : "";
-      return `${online} of ${all} cameras online, ${detected} frames looked at, ${dropped} dropped${lost}`;
+      const twice = parts.topics.publishedAgain();
+      const again = twice > 0 ? `, ${twice} detections published again that the store had forgotten` : "";
+      return `${online} of ${all} cameras online, ${detected} frames looked at, ${dropped} dropped${lost}${again}`;
     };
   });
   return Object.assign(base, { detail: () => detail() });

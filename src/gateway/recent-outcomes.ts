@@ -8,6 +8,7 @@ import type { OutcomeEvent } from "../events.ts";
 import { within } from "../lifecycle.ts";
 import { AssessmentResult } from "../messages.ts";
 import { KEYS } from "../names.ts";
+import { placeInStream } from "../store.ts";
 import { imagePathOf } from "./image-path.ts";
 
 const KEPT = 2_000;
@@ -17,7 +18,7 @@ const CATCH_UP_MS = 1_000;
 export interface RecentOutcomes {
   /** Newest first. */
   newest(limit: number, cameraId?: string): OutcomeEvent[];
-  /** Takes one in; what is known already stays as it is. */
+  /** Takes one in; what is known already stays as it is, unless the task was ended anew. */
   add(outcome: OutcomeEvent): void;
   /** Reads what has been appended since; when the store does not answer in time, what is known stands. */
   catchUp(): Promise<void>;
@@ -31,7 +32,9 @@ export function createRecentOutcomes(redis: Redis, { clock, log }: Context): Rec
 
   function add(outcome: OutcomeEvent): void {
     const name = `${outcome.result.taskId}#${outcome.result.revision}`;
-    if (kept.has(name)) return;
+    const known = kept.get(name);
+    if (known && endedAt(outcome) <= endedAt(known)) return;
+    kept.delete(name); // a store that forgot this one's end has ended it anew: the later end is the one that stands
     kept.set(name, outcome);
     if (kept.size <= KEPT) return;
     for (const oldest of kept.keys()) {
@@ -41,7 +44,7 @@ export function createRecentOutcomes(redis: Redis, { clock, log }: Context): Rec
   }
 
   async function readOn(): Promise<void> {
-    place ??= await placeToBegin(redis);
+    place = place === null ? await placeToBegin(redis) : await placeInStream(redis, KEYS.events, place);
     for (;;) {
       const entries = (await redis.xrange(KEYS.events, `(${place}`, "+", "COUNT", PAGE)) as [string, string[]][];
       for (const [id, fields] of entries) {
@@ -72,6 +75,8 @@ export function createRecentOutcomes(redis: Redis, { clock, log }: Context): Rec
     },
   };
 }
+
+const endedAt = ({ result }: OutcomeEvent) => result.metadata.timings.completedAt ?? 0;
 
 /** Far enough back for KEPT events; the stream's very beginning when there are fewer. */
 async function placeToBegin(redis: Redis): Promise<string> {

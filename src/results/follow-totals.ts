@@ -5,6 +5,7 @@ import { KeyGroupEvent, type Totals } from "../events.ts";
 import { loop } from "../lifecycle.ts";
 import { AssessmentResult, Timings } from "../messages.ts";
 import { KEYS } from "../names.ts";
+import { placeInStream } from "../store.ts";
 import { OUTCOME_COUNTS } from "./record-result.ts";
 import { type Ended, MINUTE_MS, reckonTotals, type Shown } from "./totals.ts";
 
@@ -69,6 +70,7 @@ async function readOn<K extends string>(
   begin: string,
 ) {
   const found: Entry[] = [];
+  if (places[which] !== "") places[which] = await placeInStream(redis, stream, places[which]);
   for (;;) {
     const from = places[which] === "" ? begin : `(${places[which]}`;
     const page = (await redis.xrange(stream, from, "+", "COUNT", PAGE)) as [string, string[]][];

@@ -30,7 +30,7 @@ const POISON = { code: "POISON", message: "processing this message ended the pro
 const MAX_OUTBOX = 50_000;
 
 export function createBridge(settings: Settings, context: Context): Service & { detail(): string } {
-  const counts = { messages: 0, groups: 0, deadLetters: 0, captureUntrusted: 0 };
+  const counts = { messages: 0, groups: 0, again: 0, deadLetters: 0, captureUntrusted: 0 };
   const groups = loadKeyGroups(settings);
   const cameras = settings.cameras ? readCameras(settings.cameras) : [];
   const base = service("bridge", context, async (acquired, signal) => {
@@ -106,7 +106,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
   });
   return Object.assign(base, {
     detail: () =>
-      `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.deadLetters} dead letters, ${counts.captureUntrusted} capture times not believed`,
+      `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.again} of them came again, ${counts.deadLetters} dead letters, ${counts.captureUntrusted} capture times not believed`,
   });
 
   async function writeBackParts(commands: Redis, acquired: Acquired, signal: AbortSignal) {

@@ -9,7 +9,7 @@ import type { Context } from "../context.ts";
 import { loop, type Service, service } from "../lifecycle.ts";
 import { AssessmentResult, Outcome, Timings } from "../messages.ts";
 import { KEYS } from "../names.ts";
-import { connectStore } from "../store.ts";
+import { connectStore, placeInStream } from "../store.ts";
 import { comparePositions, type Places, TOPICS, type TopicLog, type TopicMessage } from "../topics/topic-log.ts";
 import { Histogram } from "./histogram.ts";
 import { Ledger } from "./ledger.ts";
@@ -211,6 +211,7 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
         outcomes: { ...ledger.outcomes },
         lost: ledger.lost,
         duplicates: ledger.duplicates,
+        detectedAgain: ledger.detectedAgain,
         latencyMs: Object.fromEntries(
           LATENCIES.map((name) => [name, histograms[name].percentiles()]),
         ) as Report["latencyMs"],
@@ -237,6 +238,7 @@ async function followShown(
   let last = from;
   await loop(context, signal, "reading what was shown", async () => {
     const reply = await reader.xread("COUNT", 500, "BLOCK", 2_000, "STREAMS", KEYS.shown, last);
+    if (reply === null) last = await placeInStream(reader, KEYS.shown, last);
     for (const [id, flat] of reply?.[0]?.[1] ?? []) {
       last = id;
       const fields = new Map<string, string>();

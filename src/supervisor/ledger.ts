@@ -13,6 +13,8 @@ const MOST_EARLY = 100_000;
 export class Ledger {
   groups = 0;
   duplicates = 0;
+  /** Groups whose detection came again: published twice, or again by a producer whose first one the store had forgotten. */
+  detectedAgain = 0;
   readonly outcomes: Record<Outcome, number> = { assessed: 0, reused: 0, failed: 0, expired: 0, superseded: 0 };
   /** Open groups by task id: when their outcome is due, ms since the epoch; Infinity: whenever. */
   readonly #open = new Map<string, number>();
@@ -42,7 +44,10 @@ export class Ledger {
       const nth = (seen.get(index) ?? 0) + 1;
       seen.set(index, nth);
       const taskId = `${messageId}_group${index}${nth > 1 ? `_${nth}` : ""}`;
-      if (this.#open.has(taskId) || this.#done.has(`${taskId}#1`)) continue; // the same detection, appended twice
+      if (this.#open.has(taskId) || this.#done.has(`${taskId}#1`)) {
+        this.detectedAgain += 1; // the same detection, appended twice
+        continue;
+      }
       this.groups += 1;
       this.#open.set(taskId, dueMs);
       const early = this.#early.get(taskId);

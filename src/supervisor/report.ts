@@ -38,6 +38,8 @@ export const Report = z.object({
   lost: z.number(),
   /** Results beyond the first of one group and revision. */
   duplicates: z.number(),
+  /** Groups that were detected, lost by the store and published again by their producer (or sent twice by a foreign one). */
+  detectedAgain: z.number(),
   latencyMs: z.record(z.enum(LATENCIES), Percentiles),
   keyGroups: z.array(
     z.object({
@@ -78,6 +80,7 @@ export function showReport(report: Report): string {
     row("groups", String(report.groups)),
     ...Object.entries(outcomes).map(([name, n]) => row(`  ${name}`, `${n}${share(n)}`)),
     row("lost, duplicates", `${report.lost}, ${report.duplicates}`),
+    row("detected again", String(report.detectedAgain)),
     row("restarts", String(report.restarts)),
     row("provider", report.provider.simulated ? "simulated" : "real"),
     `  ${"latency, ms".padEnd(22)}${"p50".padStart(9)}${"p95".padStart(9)}${"p99".padStart(9)}`,

@@ -53,6 +53,11 @@ export class ReadAhead {
     }
   }
 
+  /** The store came back without its newest writes: the signals that it gives from now on may have smaller ids. */
+  storeRolledBack(): void {
+    this.#wokenUntil = "0-0";
+  }
+
   /** Wakes the read under way where a line has room by now that it does not cover. */
   async refresh(): Promise<void> {
     const covered = this.#covered;

@@ -106,6 +106,7 @@ export class RedisSubscription implements Subscription {
   storeRolledBack(): void {
     this.#prepared = false;
     this.#membership.lines.clear();
+    this.#reading.storeRolledBack();
     this.#shardsChanged.ring();
   }
 

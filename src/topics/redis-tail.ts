@@ -2,8 +2,8 @@
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import { entryToMessage } from "./redis-entries.ts";
-import { streamKey } from "./redis-topic-keys.ts";
-import type { Places, TopicMessage } from "./topic-log.ts";
+import { metaKey, streamKey } from "./redis-topic-keys.ts";
+import { comparePositions, type Places, type TopicMessage } from "./topic-log.ts";
 
 const BLOCK_MS = 5_000;
 const COUNT = 100;
@@ -36,6 +36,7 @@ export async function* tailRedisTopic(
         for (const entry of entries) messages.push({ ...entryToMessage(topic.name, shard, entry), deliveries: 1 });
         places[shard] = messages.at(-1)?.position ?? "0-0";
       }
+      if (messages.length === 0 && !signal.aborted) await withinLog(reader, topic, places).catch(() => {});
       messages.sort((a, b) => a.appendedAtMs - b.appendedAtMs);
       for (const message of messages) {
         if (signal.aborted) return;
@@ -46,4 +47,20 @@ export async function* tailRedisTopic(
     signal.removeEventListener("abort", end);
     reader.disconnect();
   }
+}
+
+/**
+ * Where nothing has come for a while, no place may lie ahead of its shard's end: a store that came back without its newest
+ * writes, with its clock set back, gives out smaller positions than were read before.
+ */
+async function withinLog(reader: Redis, topic: { key: string }, places: string[]): Promise<void> {
+  const ends = endsOf(await reader.hgetall(metaKey(topic.key)), places.length);
+  ends.forEach((end, shard) => {
+    if (comparePositions(places[shard] ?? end, end) > 0) places[shard] = end;
+  });
+}
+
+/** The last position of each shard, of a topic's meta hash. */
+export function endsOf(meta: Record<string, string>, shards: number): string[] {
+  return Array.from({ length: shards }, (_, shard) => `${meta[`${shard}:ms`] ?? 0}-${meta[`${shard}:n`] ?? 0}`);
 }

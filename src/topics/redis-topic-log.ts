@@ -7,11 +7,12 @@ import { z } from "zod";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { type Acquired, loop, service, within } from "../lifecycle.ts";
-import { checkStore, connectStore } from "../store.ts";
+import { connectStore } from "../store.ts";
+import { followRun, type StoreRun } from "../store-run.ts";
 import { RedisPublisher } from "./redis-publisher.ts";
 import { scripts } from "./redis-scripts.ts";
 import { RedisSubscription } from "./redis-subscription.ts";
-import { tailRedisTopic } from "./redis-tail.ts";
+import { endsOf, tailRedisTopic } from "./redis-tail.ts";
 import { groupKey, isDeadLetterTopic, metaKey, type RedisTopicSettings, topicKey } from "./redis-topic-keys.ts";
 import { deadLetterTopic, type Places, type SubscribeOptions, type TopicLog } from "./topic-log.ts";
 
@@ -32,13 +33,15 @@ interface Started {
   /** Shards by topic, of the topics that this process has to do with. */
   shards: Map<string, number>;
   subscriptions: Set<RedisSubscription>;
-  storeRun: string;
+  /** Batches are bound to it: what a batch's processing wrote may be gone with another run, and so must its acknowledgement not count. */
+  storeRun: StoreRun;
 }
 
 export function createRedisTopicLog(settings: RedisTopicSettings, context: Context): TopicLog {
   const { prefix = "vl:topic:", leaseMs = 3_000 } = settings;
   const { clock } = context;
   let started: Started | undefined;
+  let publishedBefore = 0;
   const live = (): Started => {
     if (started === undefined) throw new VigilaneError("STOPPED", "the topics are not started");
     return started;
@@ -69,6 +72,7 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
       started = undefined;
       await Promise.all([...at.subscriptions].map((subscription) => subscription.close()));
       await within(clock, 2_000, "publishing what waits", () => at.publisher.idle()).catch(() => {});
+      publishedBefore += at.publisher.again;
     });
     started = at;
     let round = 0;
@@ -119,12 +123,14 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
           at.shards.delete(topic); // asked for when something is amiss, such as a store that was emptied by hand
           return shardsOf(at, topic);
         },
-        storeRun: () => at.storeRun,
+        storeRun: () => at.storeRun.id(),
       };
       const subscription = new RedisSubscription(parts, context, () => at.subscriptions.delete(subscription));
       at.subscriptions.add(subscription);
       return subscription;
     },
+
+    publishedAgain: () => publishedBefore + (started?.publisher.again ?? 0),
 
     async lag(topic, group) {
       const key = topicKey(prefix, topic);
@@ -148,8 +154,7 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
     async ends(topic): Promise<Places> {
       const at = live();
       const shards = await shardsOf(at, topic);
-      const last = await at.commands.hgetall(metaKey(topicKey(prefix, topic)));
-      return Array.from({ length: shards }, (_, s) => `${last[`${s}:ms`] ?? 0}-${last[`${s}:n`] ?? 0}`);
+      return endsOf(await at.commands.hgetall(metaKey(topicKey(prefix, topic))), shards);
     },
   };
 }
@@ -165,30 +170,14 @@ async function startUp(
     "connection",
     (redis) => redis.disconnect(),
   );
-  const publisher = new RedisPublisher(commands, prefix);
-  const at: Started = { commands, publisher, signal, shards: new Map(), subscriptions: new Set(), storeRun: "" };
-  await bindToRun(at);
-  commands.on("ready", () => {
-    const before = at.storeRun;
-    bindToRun(at).then(
-      () => {
-        if (at.storeRun === before) return;
-        context.log.warn("the store has restarted and may have lost its newest writes; reading from where it stands");
-        at.shards.clear();
-        for (const subscription of at.subscriptions) subscription.storeRolledBack();
-      },
-      () => {}, // away again: the next "ready" asks again
-    );
+  const publisher = new RedisPublisher(commands, prefix, context);
+  const shards = new Map<string, number>();
+  const subscriptions = new Set<RedisSubscription>();
+  const storeRun = await followRun(commands, context, signal, () => {
+    context.log.warn("the store has restarted and may have lost its newest writes; reading from where it stands");
+    shards.clear();
+    for (const subscription of subscriptions) subscription.storeRolledBack();
+    publisher.storeRolledBack();
   });
-  return at;
-}
-
-/**
- * A store that fsyncs each write loses nothing when it restarts, and batches that are out stay valid. Any other may come
- * back without its newest writes: then what a batch's processing wrote may be gone, and so its acknowledgement must
- * not count. Batches are bound to the store's run for that.
- */
-async function bindToRun(at: Started): Promise<void> {
-  const { fsync, runId } = await checkStore(at.commands);
-  at.storeRun = fsync === "always" ? "" : runId;
+  return { commands, publisher, signal, shards, subscriptions, storeRun };
 }

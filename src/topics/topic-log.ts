@@ -109,6 +109,8 @@ export interface TopicLog extends Service {
   ensureTopic(topic: string): Promise<void>;
   /** Resolves when every message is as durable as the log makes them. All or nothing is not promised. */
   publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void>;
+  /** Messages that this log published again by itself, since what keeps the log had acknowledged and then forgotten them. */
+  publishedAgain(): number;
   subscribe(topic: string, options: SubscribeOptions): Subscription;
   lag(topic: string, group: string): Promise<Lag>;
   /** Reads from a place without any group, for audits and tools: `start` from `ends()` or "earliest". Ends when `signal` aborts. */

@@ -87,7 +87,7 @@ describe("on a server of their own", () => {
     expect(newest).toHaveLength(1);
   });
 
-  test("a store that has forgotten everything is begun anew", async () => {
+  test("a store that has forgotten everything is begun anew, with what was published within the last seconds", async () => {
     const server = await startRedis({ appendonly: false });
     const { log, reader } = await topics(server);
     const consumer = reader("x");
@@ -96,19 +96,20 @@ describe("on a server of their own", () => {
     await server.kill("SIGKILL");
     await server.restart();
     await log.publish("x", [said("a", 1)]);
-    expect(numbersOf(await consumer.take(1), "a")).toEqual([1]);
+    expect(numbersOf(await consumer.take(2), "a")).toEqual([0, 1]);
+    expect(log.publishedAgain()).toBe(1);
   });
 
-  test("a store that was emptied by hand is begun anew", async () => {
+  test("a store that was emptied by hand is begun anew, with what was published within the last seconds", async () => {
     const { log, reader, admin } = await topics(await startRedis());
     const consumer = reader("x");
     await log.publish("x", [said("a", 0)]);
     await consumer.take(1);
     await admin.flushall();
-    const next = consumer.take(1);
+    const next = consumer.take(2);
     await expect.poll(() => admin.exists("vl:topic:x:group:g"), { timeout: 15_000 }).toBe(1);
     await log.publish("x", [said("a", 1)]);
-    expect(numbersOf(await next, "a")).toEqual([1]);
+    expect(numbersOf(await next, "a")).toEqual([0, 1]);
   });
 
   test("where the store may forget its newest writes, a batch from before its restart is refused and comes again", async () => {
@@ -121,6 +122,103 @@ describe("on a server of their own", () => {
     await server.restart();
     await expect(out.acknowledge()).rejects.toMatchObject({ code: "OWNERSHIP_LOST" });
     expect(numbersOf(await consumer.take(1), "a")).toEqual([0]);
+  });
+
+  describe("a store that came back without its newest writes", () => {
+    test("gets again, in order and each once, exactly what it has forgotten", async () => {
+      const server = await startRedis({ appendfsync: "everysec" });
+      const { log, reader, stored } = await topics(server);
+      const consumer = reader("x");
+      for (const n of upTo(10)) await log.publish("x", [said("a", n), said("b", n)]);
+      expect(await consumer.take(20)).toHaveLength(20);
+      const written = server.written();
+      for (const n of upTo(10)) await log.publish("x", [said("a", 10 + n), said("b", 10 + n)]);
+      await server.dieAsOf(written);
+      const late = log.publish("x", [said("a", 20)]); // waits for the store, behind what is missing there
+      await server.restart();
+      await late;
+      expect(await stored("x")).toBe(41);
+      expect(log.publishedAgain()).toBe(20);
+      const again = await consumer.until((messages) => messages.some(({ value }) => value.toString() === "a 20"));
+      expect(numbersOf(again, "a").slice(-11)).toEqual(upTo(11).map((n) => 10 + n));
+      await expect.poll(async () => (await log.lag("x", "g")).messages).toBe(0);
+      expect((await log.lag("x", "g")).lost).toBe(0);
+    });
+
+    test("gets it also from a producer that has nothing new to publish", async () => {
+      const server = await startRedis({ appendfsync: "everysec" });
+      const { log, stored } = await topics(server);
+      await log.publish("x", [said("a", 0)]);
+      const written = server.written();
+      await log.publish("x", [said("a", 1)]);
+      await server.dieAsOf(written);
+      await server.restart();
+      await expect.poll(() => log.publishedAgain(), { timeout: 15_000 }).toBe(1);
+      expect(await stored("x")).toBe(2);
+    });
+
+    test("that loses them twice in a row still gets all of them", async () => {
+      const server = await startRedis({ appendfsync: "everysec" });
+      const { log, stored, reader } = await topics(server);
+      await log.publish("x", [said("a", 0)]);
+      const written = server.written();
+      for (let n = 1; n <= 30; n += 1) await log.publish("x", [said("a", n)]);
+      await server.dieAsOf(written);
+      await server.restart();
+      await expect.poll(() => log.publishedAgain(), { timeout: 15_000 }).toBe(30);
+      await server.dieAsOf(written);
+      await server.restart();
+      await expect.poll(() => log.publishedAgain(), { timeout: 15_000 }).toBe(60);
+      expect(await stored("x")).toBe(31);
+      expect(numbersOf(await reader("x").take(31), "a")).toEqual(upTo(31));
+    });
+
+    test("that lost nothing gets nothing twice", async () => {
+      const server = await startRedis({ appendfsync: "everysec" });
+      const { log, stored } = await topics(server);
+      for (const n of upTo(5)) await log.publish("x", [said("a", n)]);
+      await server.kill("SIGTERM"); // in order: nothing is forgotten
+      await server.restart();
+      await log.publish("x", [said("a", 5)]);
+      expect(await stored("x")).toBe(6);
+      expect(log.publishedAgain()).toBe(0);
+    });
+
+    test.each([
+      ["as before", 0],
+      ["set back by an hour", 3_600_000],
+    ])("is read on by whoever had read beyond its end, its clock %s", async (_, aheadMs) => {
+      const server = await startRedis({ appendfsync: "everysec" });
+      const { log, admin } = await topics(server, { shards: 1 });
+      await log.publish("x", [said("a", 0)]);
+      const reading = new AbortController();
+      onTestFinished(() => reading.abort());
+      const seen: string[] = [];
+      void (async () => {
+        for await (const { value } of log.tail("x", "earliest", reading.signal)) seen.push(value.toString());
+      })();
+      const subscribed: string[] = [];
+      const consumer = new TopicReader(log, "x", { group: "g", consumer: "c" });
+      void consumer
+        .until((messages) => {
+          subscribed.splice(0, subscribed.length, ...messages.map(({ value }) => value.toString()));
+          return false;
+        })
+        .catch(() => {});
+      await expect.poll(() => [seen, subscribed]).toEqual([["a 0"], ["a 0"]]);
+      const written = server.written();
+      // The ids that a store gives out whose clock is so far ahead.
+      await admin.hset("vl:topic:x:meta", "0:ms", Date.now() + aheadMs);
+      await log.publish("x", [said("a", 1)]);
+      await expect.poll(() => [seen, subscribed].map((all) => all.at(-1)), { timeout: 15_000 }).toEqual(["a 1", "a 1"]);
+      await server.dieAsOf(written);
+      await server.restart();
+      for (let n = 2; seen.at(-1) === "a 1" || subscribed.at(-1) === "a 1"; n += 1) {
+        expect(n).toBeLessThan(200);
+        await log.publish("x", [said("a", n)]);
+        await systemClock.sleep(100); // goes on publishing until both have noticed
+      }
+    });
   });
 
   test("a store that is full refuses what is published, but lets consumers finish, and trimming makes room", async () => {

@@ -37,7 +37,7 @@ async function setup(publish: (messages: readonly OutgoingMessage[]) => Promise<
       defaultIntervalMs: 1000,
       pool,
       sources: cameras.sources,
-      topics: { publish: (_topic, messages) => publish(messages) },
+      topics: { publish: (_topic, messages) => publish(messages), publishedAgain: () => 0 },
       images,
       redis,
     },

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,6 +20,13 @@ export interface TestRedis {
   kill(signal: NodeJS.Signals): Promise<void>;
   /** Starts it again on the same port and folder, ending it first (SIGTERM) where it still runs. */
   restart(): Promise<void>;
+  /** Bytes of the append-only file by now: a moment to go back to. What was acknowledged is in it, synced or not. */
+  written(): number;
+  /**
+   * Kills it (SIGKILL) and cuts the append-only file at a moment of before, as a machine does that loses its power before
+   * the file was synced: the next `restart` brings back what there was then.
+   */
+  dieAsOf(written: number): Promise<void>;
   /** Ends it (SIGKILL) and removes its folder, unless the caller brought it. Idempotent. */
   stop(): Promise<void>;
 }
@@ -73,6 +80,11 @@ export async function startRedis(options: TestRedisOptions = {}): Promise<TestRe
       await redis.kill("SIGTERM");
       child = await launch(port, dir, options);
     },
+    written: () => statSync(appendOnlyFile(dir)).size,
+    async dieAsOf(written) {
+      await redis.kill("SIGKILL");
+      truncateSync(appendOnlyFile(dir), written);
+    },
     async stop() {
       await redis.kill("SIGKILL");
       process.off("exit", killWithUs);
@@ -92,6 +104,13 @@ export async function freePort(): Promise<number> {
   await once(probe, "close");
   if (address === null || typeof address === "string") throw new Error("the probe has no port");
   return address.port;
+}
+
+/** The part that grows: a file of its own in a folder since Redis 7, before that the only one. */
+function appendOnlyFile(dir: string): string {
+  const parts = readdirSync(dir, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".aof"));
+  const growing = parts.filter((name) => name.endsWith(".incr.aof")).sort();
+  return join(dir, growing.at(-1) ?? parts[0] ?? "appendonly.aof");
 }
 
 async function launch(port: number, dir: string, options: TestRedisOptions): Promise<ChildProcess> {
