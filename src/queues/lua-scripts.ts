@@ -6,7 +6,12 @@ const SHARED = ["record", "clock", "windows", "room", "ending"].map(
   (name) => new URL(`./${name}.lua`, import.meta.url),
 );
 
-export const script = (name: string) => new StoreScript(new URL(`./${name}.lua`, import.meta.url), SHARED);
+/** `after`: "run" for the scripts that lead to calls, which close the key groups first where the store may have forgotten some. */
+export const script = (name: string, after?: "run") =>
+  new StoreScript(
+    new URL(`./${name}.lua`, import.meta.url),
+    after === undefined ? SHARED : [...SHARED, new URL(`./${after}.lua`, import.meta.url)],
+  );
 
 /** Prefix of every key: KEYS[1] of each script. */
 export const PREFIX = "{vl}:";

@@ -101,7 +101,7 @@ export interface Quota {
   markQueued(taken: readonly Taken[]): Promise<void>;
   /** Spends the lease now, and once or twice again when the answer took longer than the guard allows. */
   spend(
-    lease: { taskId: string; epoch: number },
+    lease: { taskId: string; epoch: number; keyGroup: string },
     worker: string,
     callTimeoutMs: number,
     stalled: boolean,

@@ -6,15 +6,16 @@ import { keyGroupEvent } from "./key-group-events.ts";
 import { registration } from "./key-groups.ts";
 import { PREFIX, script } from "./lua-scripts.ts";
 import type { Ending, Quota, Taken } from "./quota.ts";
+import { SpentLately } from "./spent-lately.ts";
 
 const registerScript = script("register");
-const takeScript = script("take");
+const takeScript = script("take", "run");
 const markQueuedScript = script("mark-queued");
-const spendScript = script("spend");
+const spendScript = script("spend", "run");
 const snapshotScript = script("snapshot");
 const stirringScript = script("stirring");
 const restampScript = script("restamp");
-const settleScript = script("settle");
+export const settleScript = script("settle");
 
 /** An unspent lease lapses after so long: more than any queue and event loop needs, less than a person notices. */
 const LEASE_MS = 1_000;
@@ -23,7 +24,12 @@ const AHEAD_MS = 30;
 /** Waits for that place, each under 100 ms; more means that something else takes the places. */
 const MOST_WAITS = 4;
 
-export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sleep">): Quota {
+/** `lately`: where what is spent is noted. */
+export function createQuota(
+  redis: Redis,
+  clock: Pick<Clock, "monotonicMs" | "sleep">,
+  lately: SpentLately = new SpentLately(),
+): Quota {
   return {
     async register(groups, lives) {
       await registerScript.run(
@@ -59,7 +65,7 @@ export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sl
       );
     },
 
-    async spend({ taskId, epoch }, worker, callTimeoutMs, stalled) {
+    async spend({ keyGroup, taskId, epoch }, worker, callTimeoutMs, stalled) {
       let granted = 0;
       let waits = 0;
       for (;;) {
@@ -86,6 +92,7 @@ export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sl
         if (kind === "failed") return { kind };
         if (kind !== "granted") return { kind: "stale", why: a };
         granted += 1;
+        lately.spent({ keyGroup, taskId, epoch }, startedAt, Number(a), clock.monotonicMs());
         // The stamp may be older than the guard allows by the time that we know of it: stamped anew, twice at most.
         if (granted < 3 && clock.monotonicMs() - askedMs > Math.max(Number(guard), 5)) continue;
         return {
@@ -102,6 +109,7 @@ export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sl
     },
 
     async restamp({ taskId, epoch }) {
+      lately.sent({ taskId, epoch }, clock.monotonicMs());
       await restampScript.run(redis, [PREFIX], [taskId, epoch]);
     },
 
@@ -128,6 +136,7 @@ export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sl
         learned,
         ending.kind === "back" ? ending.avoidMs : 0,
       ];
+      lately.ended(lease, ending.kind === "assessed" ? args : null, clock.monotonicMs());
       const [kind = "stale", word = ""] = Texts.parse(await settleScript.run(redis, [PREFIX], args));
       return { kind: z.enum(["done", "back", "stale"]).parse(kind), word };
     },

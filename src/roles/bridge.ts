@@ -15,9 +15,11 @@ import { loadKeyGroups } from "../queues/key-groups.ts";
 import type { Quota } from "../queues/quota.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
+import { bindToRun } from "../queues/store-forgot.ts";
 import type { WaitingRoom } from "../queues/waiting-room.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
+import { followRun } from "../store-run.ts";
 import { createRedisOutboxTransfer } from "../topics/outbox-transfer.ts";
 import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
@@ -58,11 +60,16 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     const quota = createQuota(redis, context.clock);
     const room = createWaitingRoom(redis, { maxWaiting: settings.maxWaiting });
     const queues = acquired.add(createAssessmentQueues(redis), "queues", (q) => q.close());
-    await quota.register(groups, {
-      recordMs: settings.topicRetentionHours * HOUR_MS + 2 * 60_000,
-      failedRecordMs: FAILED_JOB_AGE_MS,
-      imageMs: HOUR_MS,
-    });
+    const register = async (run: string, changed: boolean) => {
+      await bindToRun(redis, run !== "", changed);
+      await quota.register(groups, {
+        recordMs: settings.topicRetentionHours * HOUR_MS + 2 * 60_000,
+        failedRecordMs: FAILED_JOB_AGE_MS,
+        imageMs: HOUR_MS,
+      });
+    };
+    const storeRun = await followRun(redis, context, signal, (run) => register(run, true));
+    await register(storeRun.id(), false);
 
     const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
     const run = (what: string, work: Promise<void>) => acquired.add(work, what, (done) => done);

@@ -11,8 +11,11 @@ import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
 import { type KeyGroup, loadKeyGroups } from "../queues/key-groups.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
+import { SpentLately } from "../queues/spent-lately.ts";
+import { putBack } from "../queues/store-forgot.ts";
 import type { Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
+import { followRun } from "../store-run.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 
 /** Keys count as held for so long after the last word of their worker. */
@@ -28,7 +31,9 @@ export function createWorker(settings: Settings, context: Context): Service & { 
     const signals = acquired.add(await connectStore(url, context, {}, signal), "signals", (r) => r.disconnect());
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
     const clients = acquired.add(visionClients(groups, settings, context), "vision clients", closeClients);
-    const quota = createQuota(redis, context.clock);
+    const lately = new SpentLately();
+    const quota = createQuota(redis, context.clock, lately);
+    await followRun(redis, context, signal, () => putBack(redis, lately, context.clock.monotonicMs()));
     const queues = acquired.add(createAssessmentQueues(redis), "queues", (q) => q.close());
     const parts = {
       quota,

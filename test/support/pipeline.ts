@@ -18,7 +18,7 @@ import { SimulatorConfig } from "../../src/simulator/simulator-config.ts";
 import { startVisionProvider, type VisionProvider } from "../../src/simulator/vision-provider.ts";
 import { createRedisTopicLog } from "../../src/topics/redis-topic-log.ts";
 import { type OutgoingMessage, TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
-import { startRedis, type TestRedis } from "./redis.ts";
+import { startRedis, type TestRedis, type TestRedisOptions } from "./redis.ts";
 
 export interface Pipeline {
   redis: TestRedis;
@@ -45,12 +45,12 @@ const crop = await sharp({ create: { width: 64, height: 48, channels: 3, backgro
   .toBuffer();
 
 export async function startPipeline(
-  options: { simulator?: object; settings?: Partial<Settings> } = {},
+  options: { simulator?: object; settings?: Partial<Settings>; redis?: TestRedisOptions } = {},
 ): Promise<Pipeline> {
   const releases: (() => Promise<unknown> | unknown)[] = [];
   const data = mkdtempSync(join(tmpdir(), "vigilane-pipeline-"));
   releases.push(() => rmSync(data, { recursive: true, force: true }));
-  const redis = await startRedis();
+  const redis = await startRedis(options.redis);
   releases.push(() => redis.stop());
   const config = SimulatorConfig.parse({ latency: { meanMs: 40, p95Ms: 60 }, ...options.simulator });
   const provider = await startVisionProvider({ config }, silent);

@@ -157,6 +157,7 @@ function shaOf(script: string): string {
     queues: ["record", "clock", "windows", "room", "ending"].map((shared) => `queues/${shared}.lua`),
     topics: ["topics/redis-topic.lua"],
   };
-  const parts = [...(shared[folder] ?? []), script];
+  const leadsToCalls = ["queues/take.lua", "queues/spend.lua"].includes(script);
+  const parts = [...(shared[folder] ?? []), ...(leadsToCalls ? ["queues/run.lua"] : []), script];
   return digest(parts.map((path) => readFileSync(`src/${path}`, "utf8")).join("\n"));
 }

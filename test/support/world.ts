@@ -61,6 +61,8 @@ export interface WorldOptions {
   /** Puts a proxy before the store, for the roles alone. Default false. */
   proxy?: boolean;
   simulator?: object;
+  /** How durable the store is. Default: as our own. */
+  appendfsync?: "always" | "everysec";
   env?: Record<string, string>;
 }
 
@@ -72,7 +74,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const releases: (() => unknown)[] = [];
   const data = mkdtempSync(join(tmpdir(), "vigilane-world-"));
   releases.push(() => rmSync(data, { recursive: true, force: true }));
-  const store = await startRedis();
+  const store = await startRedis({ appendfsync: options.appendfsync ?? "always" });
   releases.push(() => store.stop());
   const config = SimulatorConfig.parse({ latency: { meanMs: 500, p95Ms: 800 }, ...options.simulator });
   const provider = await startVisionProvider({ config }, silent);

@@ -1,0 +1,20 @@
+-- Puts back into the windows what a worker spent and the store has forgotten. ARGV, for each call: group, task id, epoch,
+-- stamp as spend told it, ms by which its request left later, ms for which it may still be in flight (0: it has ended).
+-- Idempotent. Replies how many are of groups that are not known (yet): to be put back again.
+--
+-- A call goes under a name of its own, since its task may be taken again under the same epoch.
+local unknown = 0
+for i = 1, #ARGV, 6 do
+  local group, id, epoch, at = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  if redis.call('SISMEMBER', k'groups', group) == 0 then
+    unknown = unknown + 1
+  else
+    local f = redis.call('HMGET', k('task:' .. id), 'e', 'st')
+    local remembered = f[1] == epoch and f[2] and num(f[2]) == num(at)
+    if not remembered then
+      local stamped = num(at) + num(ARGV[i + 4])
+      stamp(group, id .. '#' .. epoch .. '~' .. at, stamped, stamped + num(ARGV[i + 5]))
+    end
+  end
+end
+return unknown
