@@ -110,6 +110,12 @@ export const ERRORS = {
     remedy: "The account's quota is used up or unpaid; check it at the provider.",
   },
   KEY_REJECTED: { retry: "elsewhere", blames: "key", remedy: "Check the key at its provider and in config/keys.yaml." },
+  MODEL_REFUSED: {
+    retry: "elsewhere",
+    blames: "group",
+    remedy:
+      "The account may not use this model, or there is none of that name: check model and baseUrl in config/keys.yaml.",
+  },
   CONTENT_REFUSED: {
     retry: "never",
     blames: "task",

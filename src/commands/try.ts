@@ -48,7 +48,7 @@ export async function tryImage(argv: readonly string[]): Promise<number> {
     step("prompt", `${messages.length} messages, the whole picture as one group`);
     const timeoutMs = settings.callTimeoutSeconds * 1000;
     const client = createVisionClient(
-      { baseUrl: group.baseUrl, secret: key.secret, model: group.model, timeoutMs },
+      { baseUrl: group.baseUrl, secret: key.secret, model: group.model, provider: group.provider, timeoutMs },
       context,
     );
     acquired.add(client, "vision client", (c) => c.close());

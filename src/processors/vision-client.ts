@@ -4,6 +4,7 @@ import { Agent, fetch as pooledFetch } from "undici";
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
+import { readErrorBody } from "./error-body.ts";
 import type { ChatMessage } from "./prompt.ts";
 import { networkMs, TIMING_HEADERS } from "./provider-time.ts";
 import { Refusal, type RefusedAnswer, sortRefusal, withoutSecrets } from "./refusal.ts";
@@ -15,6 +16,8 @@ export interface VisionClientOptions {
   /** The key. It goes into the Authorization header and nowhere else. */
   secret: string;
   model: string;
+  /** Whose dialect its refusals are in (dialects/registry.ts). Default: nobody's in particular. */
+  provider?: string;
   /** Longest one call may take, ms. */
   timeoutMs: number;
   /** The provider knows response_format json_object. Default false: the prompt alone asks for JSON. */
@@ -64,6 +67,7 @@ export interface VisionClient {
 /** One client a key: connections are kept open between calls and shared by all calls of this client. */
 export function createVisionClient(options: VisionClientOptions, { clock }: Pick<Context, "clock">): VisionClient {
   const pool = new Agent({ keepAliveTimeout: 60_000, headersTimeout: 0, bodyTimeout: 0 });
+  const provider = options.provider ?? "";
   const openai = new OpenAI({
     apiKey: options.secret,
     baseURL: options.baseUrl,
@@ -114,6 +118,8 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
         );
         const answeredAtMs = clock.monotonicMs();
         const headers = tellingHeaders(response.headers);
+        const behind = errorBehind200(data, headers, clock.nowMs());
+        if (behind) throw answeredRefusal(behind, provider, options.secret);
         return readCompletion(data, {
           headers,
           latencyMs: answeredAtMs - askedAtMs,
@@ -127,6 +133,7 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
           timedOutAfterMs: timedOut ? allowedMs : undefined,
           ownDeadline: timeoutMs < options.timeoutMs,
           secret: options.secret,
+          provider,
           nowMs: clock.nowMs(),
           roundTripMs: clock.monotonicMs() - leftAtMs,
         });
@@ -145,7 +152,8 @@ interface Answered extends Pick<VisionAnswer, "headers" | "latencyMs" | "network
 function readCompletion(data: OpenAI.Chat.ChatCompletion, answered: Answered): VisionAnswer {
   const { headers, latencyMs, networkMs, askedModel } = answered;
   const choice = data?.choices?.[0];
-  if (choice?.finish_reason === "content_filter") {
+  // Gemini adds what was filtered for: "content_filter: SAFETY".
+  if (textIn(choice?.finish_reason).startsWith("content_filter")) {
     throw new Refusal(
       sortRefusal(made(400, "content_filter", headers)),
       "the provider's content filter cut the answer",
@@ -170,17 +178,40 @@ const Usage = z
   .object({ prompt_tokens: z.number(), completion_tokens: z.number() })
   .transform(({ prompt_tokens: prompt, completion_tokens: completion }) => ({ prompt, completion }));
 
+/** OpenRouter answers 200 once the model has begun, and says in the body what went wrong; undefined: nothing did. */
+function errorBehind200(
+  data: unknown,
+  headers: Record<string, string>,
+  nowMs: number,
+): (RefusedAnswer & { status: number }) | undefined {
+  const error = ErrorBehind200.safeParse(data).data?.error;
+  if (!error) return undefined;
+  const status = Number(error.code);
+  const named = Number.isInteger(status) && status >= 400 && status <= 599;
+  return { status: named ? status : 502, ...readErrorBody(error, ""), headers, nowMs };
+}
+const ErrorBehind200 = z.object({
+  error: z.looseObject({ code: z.unknown(), message: z.string() }),
+  choices: z.array(z.unknown()).max(0).nullish(),
+});
+
+function answeredRefusal(answer: RefusedAnswer & { status: number }, provider: string, secret: string): Refusal {
+  const said = `the provider answered ${answer.status} ${withoutSecrets(answer.text, secret)}`;
+  return new Refusal(sortRefusal(answer, provider), said, answer.status);
+}
+
 interface Circumstances {
   timedOutAfterMs: number | undefined;
   /** The task's deadline, not the client's own time-out, ended the call. */
   ownDeadline: boolean;
   secret: string;
+  provider: string;
   nowMs: number;
   roundTripMs: number;
 }
 
 function refusalOf(error: unknown, circumstances: Circumstances): VigilaneError {
-  const { timedOutAfterMs, ownDeadline, secret, nowMs, roundTripMs } = circumstances;
+  const { timedOutAfterMs, ownDeadline, secret, provider, nowMs, roundTripMs } = circumstances;
   if (error instanceof VigilaneError) return error;
   if (timedOutAfterMs !== undefined) {
     const sorted = sortRefusal(made(408, "timeout", {}));
@@ -190,20 +221,10 @@ function refusalOf(error: unknown, circumstances: Circumstances): VigilaneError 
       : new Refusal(sorted, message);
   }
   if (error instanceof APIError && error.status !== undefined) {
-    const answer: RefusedAnswer = {
-      status: error.status,
-      code: error.code,
-      type: error.type,
-      text: error.message,
-      headers: tellingHeaders(error.headers ?? new Headers()),
-      nowMs,
-    };
-    const refusal = new Refusal(
-      sortRefusal(answer),
-      `the provider answered ${withoutSecrets(error.message, secret)}`,
-      error.status,
-    );
-    if (error.status === 429) refusal.networkMs = networkMs(roundTripMs, answer.headers, true);
+    const body = readErrorBody(error.error, error.message);
+    const headers = tellingHeaders(error.headers ?? new Headers());
+    const refusal = answeredRefusal({ status: error.status, ...body, headers, nowMs }, provider, secret);
+    if (error.status === 429) refusal.networkMs = networkMs(roundTripMs, headers, true);
     return refusal;
   }
   const what = withoutSecrets(networkCause(error), secret);

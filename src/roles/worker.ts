@@ -80,7 +80,10 @@ function visionClients(groups: readonly KeyGroup[], settings: Settings, context:
     groups.flatMap((group) =>
       group.keys.map((key): [string, VisionClient] => [
         `${group.id}/${key.id}`,
-        createVisionClient({ baseUrl: group.baseUrl, secret: key.secret, model: group.model, timeoutMs }, context),
+        createVisionClient(
+          { baseUrl: group.baseUrl, secret: key.secret, model: group.model, provider: group.provider, timeoutMs },
+          context,
+        ),
       ]),
     ),
   );

@@ -200,9 +200,11 @@ test("who is to blame is the table's word, except for a model that is not there"
   expect(sort({ status: 400, code: "data_inspection_failed" })).toMatchObject({ blames: "task", retry: "never" });
   expect(ERRORS.REQUEST_REFUSED.blames).toBe("task");
   expect(sort({ status: 404, text: "The model does not exist" })).toMatchObject({
-    code: "REQUEST_REFUSED",
+    cause: "model",
+    code: "MODEL_REFUSED",
     blames: "group",
     retry: "elsewhere",
+    coolMs: 10_000,
   });
 });
 
