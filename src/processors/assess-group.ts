@@ -7,10 +7,14 @@ import { errorCode, explain, VigilaneError } from "../errors.ts";
 import type { ImageStore } from "../images/image-store.ts";
 import type { AssessmentTask } from "../messages.ts";
 import type { AssessmentJob, JobReturn } from "../queues/assessment-queue.ts";
+import type { CallPolicy } from "../queues/call-policy.ts";
 import type { CallFeedback, Ending, Quota, SpendAnswer } from "../queues/quota.ts";
 import type { WaitingRoom } from "../queues/waiting-room.ts";
+import { coolDownMs } from "./cool-down.ts";
+import type { FailureShares } from "./failure-share.ts";
+import { nextTry } from "./next-try.ts";
 import { askAgain, buildPrompt } from "./prompt.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, type SortedRefusal } from "./refusal.ts";
 import { parseVerdict } from "./verdict.ts";
 import type { VisionAnswer, VisionClient } from "./vision-client.ts";
 
@@ -27,8 +31,11 @@ export interface AssessParts {
   /** This process, unlike any other that ever ran. */
   worker: string;
   callTimeoutMs: number;
-  /** Refused, failed or timed-out calls after which a task is given up. */
-  maxAttempts: number;
+  /** How often, and after how long, this group's calls are tried again. */
+  policyOf: (keyGroup: string) => CallPolicy;
+  failures: FailureShares;
+  /** 0 to below 1. */
+  random: () => number;
 }
 
 /** A job as far as it matters here. */
@@ -139,6 +146,7 @@ async function judge(
   parts: AssessParts,
 ): Promise<JobReturn> {
   const simulated = answer.simulated || parts.isSimulated(lease.keyGroup);
+  parts.failures.note(lease.keyGroup, false);
   const meta = {
     llmLatencyMs: answer.latencyMs,
     model: answer.model,
@@ -183,9 +191,11 @@ async function refused(
   parts: AssessParts,
 ): Promise<JobReturn> {
   if (!(error instanceof Refusal)) return await goBack(lease, null, explain(error), job, parts);
-  const { code, cause, coolMs, blames } = error.sorted;
-  job.log(`refused (${cause}, ${code}): ${error.message}`);
+  const { code, cause, cools, blames } = error.sorted;
   const ownDeadline = cause === "timeout" && spent.boundByDeadline;
+  const restMs = ownDeadline ? 0 : restOf(error.sorted, lease.keyGroup, parts);
+  const rest = restMs > 0 ? `, ${cools} for ${Math.round(restMs)} ms` : "";
+  job.log(`refused (${cause}, ${code}${rest}): ${error.message}`);
   const learned = feedback(lease, spent, {
     called: !error.neverSent,
     ok: false,
@@ -193,26 +203,38 @@ async function refused(
     // A time-out that the task's own deadline caused blames nobody.
     ...(!ownDeadline && { code }),
     rateRefusal: code === "RATE_LIMITED",
-    coolMs: !ownDeadline && (blames === "group" || blames === "nobody") ? coolMs : 0,
-    keyOffMs: blames === "key" ? coolMs : 0,
+    coolMs: blames === "group" || blames === "nobody" ? restMs : 0,
+    keyOffMs: blames === "key" ? restMs : 0,
   });
   if ((learned.coolMs ?? 0) > 0) parts.cool(lease.keyGroup, learned.coolMs ?? 0).catch(() => {});
   if (ownDeadline) return await end("expired", lease, error, learned, job, parts);
   if (error.retry === "never") return await fail(lease, error, learned, job, parts);
-  if (spent.refusals + 1 >= parts.maxAttempts && !error.neverSent) {
-    return await fail(
-      lease,
-      new VigilaneError(
-        "ATTEMPTS_EXHAUSTED",
-        `${parts.maxAttempts} calls were refused or failed, the last one: ${error.message}`,
-      ),
-      learned,
-      job,
-      parts,
-    );
+  const { retry } = parts.policyOf(lease.keyGroup);
+  const failed = {
+    failures: error.neverSent ? 0 : spent.refusals + 1,
+    leftMs: spent.boundByDeadline ? spent.timeoutMs - tookMs : null,
+    // Another key of the same group may do where this one was at fault.
+    sameGroupMayDo: blames === "key",
+  };
+  const next = nextTry(failed, retry, parts.random());
+  switch (next.kind) {
+    case "again":
+      return await goBack(lease, learned, error.message, job, parts, next.avoidMs);
+    case "expired":
+      return await end("expired", lease, error, learned, job, parts);
+    case "exhausted": {
+      const said = `${failed.failures} calls were refused or failed, the last one: ${error.message}`;
+      return await fail(lease, new VigilaneError("ATTEMPTS_EXHAUSTED", said), learned, job, parts);
+    }
+    default:
+      return next satisfies never;
   }
-  // Another key of the same group may do where this one was at fault.
-  return await goBack(lease, learned, error.message, job, parts, blames === "key" ? 0 : AVOID_MS);
+}
+
+/** How long group or key rests after this refusal, and what the group's record of late has to do with it. */
+function restOf(sorted: SortedRefusal, keyGroup: string, { failures, policyOf, random }: AssessParts): number {
+  if (sorted.blames === "group" || sorted.blames === "nobody") failures.note(keyGroup, true);
+  return coolDownMs(sorted, failures.of(keyGroup), policyOf(keyGroup).cooling, random());
 }
 
 /** For so long another group is preferred, where there is one. */

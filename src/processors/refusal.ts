@@ -64,7 +64,7 @@ export function sortRefusal(answer: RefusedAnswer, provider = ""): SortedRefusal
     code,
     cause,
     cools: rule?.cools ?? cools,
-    coolMs: Math.min(MAX_COOL_MS, knownMs ?? ownMs),
+    coolMs: Math.ceil(Math.min(MAX_COOL_MS, knownMs ?? ownMs)),
     told: knownMs !== undefined,
     blames: rule?.blames ?? ERRORS[code].blames,
     retry: rule?.retry ?? ERRORS[code].retry,

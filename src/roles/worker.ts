@@ -5,9 +5,11 @@ import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { loop, type Service, service } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
 import { assessGroup } from "../processors/assess-group.ts";
+import { createFailureShares } from "../processors/failure-share.ts";
 import { createGroupWorkers } from "../processors/group-workers.ts";
 import { createVisionClient, type VisionClient } from "../processors/vision-client.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
+import { DEFAULT_COOLING, DEFAULT_RETRY } from "../queues/call-policy.ts";
 import { type KeyGroup, loadKeyGroups } from "../queues/key-groups.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
@@ -24,6 +26,10 @@ const GRACE_MS = 4_000;
 
 export function createWorker(settings: Settings, context: Context): Service & { detail(): string } {
   const groups = loadKeyGroups(settings);
+  const policy = {
+    cooling: DEFAULT_COOLING,
+    retry: { ...DEFAULT_RETRY, maxRetries: settings.maxAttempts - 1 },
+  };
   let inFlight = () => 0;
   const base = service("worker", context, async (acquired, signal) => {
     const url = storeUrl(settings);
@@ -44,7 +50,9 @@ export function createWorker(settings: Settings, context: Context): Service & { 
       cool: (keyGroup: string, ms: number) => queues.cool(keyGroup, ms),
       worker: `${instanceName("worker")}:${process.pid}`,
       callTimeoutMs: settings.callTimeoutSeconds * 1000,
-      maxAttempts: settings.maxAttempts,
+      policyOf: () => policy,
+      failures: createFailureShares(context.clock),
+      random: Math.random,
     };
     await signals.subscribe(KEYS.wakeWorker);
     const workers = createGroupWorkers(

@@ -30,6 +30,7 @@ const CONTRACTS = [
   "queues/waiting-room.ts",
   "queues/quota.ts",
   "queues/assessment-queue.ts",
+  "queues/call-policy.ts",
   "queues/key-groups.ts",
 ];
 /** Rooms whose work is to put others together. */
