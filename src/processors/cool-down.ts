@@ -6,7 +6,7 @@ import type { RefusalCause, SortedRefusal } from "./refusal.ts";
  *   window    full for a moment: from the least that makes sense up to the policy's minimum
  *   minute    a window of a minute is full: from the policy's minimum up to that minute
  *   trouble   now and then is none of a group's fault: shortly; from a fifth of its calls on by the policy's bounds
- *   disabled  the first probe's time; key-state.ts makes the next ones rarer
+ *   disabled  out of use until somebody or midnight acts: the time to the next look at it
  *   none      nobody rests
  */
 type Stretch = "window" | "minute" | "trouble" | "disabled" | "none";

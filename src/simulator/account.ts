@@ -1,5 +1,7 @@
 /** One account of the simulated provider: its keys, its windows, its faults, and what it has seen. No I/O. */
-import { type Answer, arrears, tooManyAtOnce, unknownKey, windowFull } from "./answers.ts";
+import { type Answer, refuseFor } from "./answers.ts";
+import { kindOfWindow, type SpokenDialect } from "./dialects/dialect.ts";
+import { SPOKEN } from "./dialects/spoken.ts";
 import type { Random } from "./latency.ts";
 import {
   type AccountConfig,
@@ -28,7 +30,7 @@ export interface AccountStats {
   broken: number;
   /** Ended by the caller before an answer. */
   gaveUp: number;
-  /** By cause: a window's name, concurrency, key, arrears, request, content, server, status. */
+  /** By cause: a window's name, concurrency, key, arrears, request, content, server, status, and those of the fault `refuse`. */
   refused: Record<string, number>;
   inFlight: number;
   mostInFlight: number;
@@ -38,6 +40,7 @@ export interface AccountStats {
 
 export class Account {
   readonly id: string;
+  readonly dialect: SpokenDialect;
   readonly #config: AccountConfig;
   readonly #rules: SimulatorConfig;
   readonly #windows: SlidingWindows;
@@ -49,6 +52,7 @@ export class Account {
 
   constructor(config: AccountConfig, rules: SimulatorConfig) {
     this.id = config.id;
+    this.dialect = SPOKEN[config.dialect ?? rules.dialect];
     this.#config = config;
     this.#rules = rules;
     this.#windows = new SlidingWindows(limitsOf(config.windows));
@@ -65,29 +69,42 @@ export class Account {
     this.#windows.count(atMs);
   }
 
-  /** Decides at the moment of arrival, before the body is read: nothing can come in between. */
-  admit(secret: string, atMs: number, random: Random): Admission {
+  /** Decides at the moment of arrival, before the body is read: nothing can come in between. `nowMs`: the same moment, wall clock. */
+  admit(secret: string, atMs: number, nowMs: number, random: Random): Admission {
     this.#seen.calls += 1;
-    const admission = this.#decide(secret, atMs, random);
+    const admission = this.#decide(secret, atMs, nowMs, random);
     if (admission.counts) this.#windows.count(atMs);
     if (admission.kind === "refused") this.refused(admission.why);
     else this.#seen.admitted += 1;
     return admission;
   }
 
-  #decide(secret: string, atMs: number, random: Random): Admission {
+  #decide(secret: string, atMs: number, nowMs: number, random: Random): Admission {
     const faults = this.#faultsForOneCall();
-    if (faults.deadKeys.includes(secret)) return { kind: "refused", counts: false, why: "key", answer: unknownKey() };
-    if (faults.arrears) return { kind: "refused", counts: false, why: "arrears", answer: arrears() };
+    const { dialect } = this;
+    const told = { tellsWait: this.#rules.retryAfter, nowMs };
+    const refuse = (why: string, answer: Answer, counts = false): Admission => ({
+      kind: "refused",
+      counts,
+      why,
+      answer,
+    });
+    if (faults.deadKeys.includes(secret)) return refuse("key", dialect.unknownKey());
+    if (faults.arrears) return refuse("arrears", dialect.arrears());
+    if (faults.refuse !== null) return refuse(faults.refuse, refuseFor(faults.refuse, dialect, told));
     if (this.#rules.mode === "enforce") {
       const counts = this.#rules.refusedCallsCount;
       const fit = this.#windows.fit(atMs);
       if (!fit.fits) {
-        const answer = windowFull(fit.window, fit.freeInMs, this.#rules);
-        return { kind: "refused", counts, why: fit.window.name, answer };
+        const { window, freeInMs } = fit;
+        const full = { kind: kindOfWindow(window), limit: window.limit, freeInMs, ...told };
+        return refuse(window.name, dialect.full(full), counts);
       }
-      if (this.#inFlight >= (this.#config.windows.maxConcurrent ?? Number.POSITIVE_INFINITY)) {
-        return { kind: "refused", counts, why: "concurrency", answer: tooManyAtOnce() };
+      const most = this.#config.windows.maxConcurrent ?? Number.POSITIVE_INFINITY;
+      if (this.#inFlight >= most) {
+        // When a call ends is anybody's guess, so no wait is told.
+        const full = { kind: "concurrency" as const, limit: most, freeInMs: 0, tellsWait: false, nowMs };
+        return refuse("concurrency", dialect.full(full), counts);
       }
     }
     return { kind: "admitted", counts: true, fate: drawFate(faults, random), latencyMs: faults.latencyMs };

@@ -2,8 +2,10 @@
 import type { Context } from "../context.ts";
 import type { Acquired } from "../lifecycle.ts";
 import { Account, type AccountStats, type Fate } from "./account.ts";
-import { type Answer, type Asked, brokenAnswer, completion, contentRefused, forced, serverError } from "./answers.ts";
+import { type Answer, type Asked, brokenAnswer, completion, forced } from "./answers.ts";
 import { CallLog } from "./call-log.ts";
+import type { SpokenDialect } from "./dialects/dialect.ts";
+import { SPOKEN } from "./dialects/spoken.ts";
 import { judge } from "./judge.ts";
 import { latencySampler, type Random, seededRandom } from "./latency.ts";
 import type { FaultChange, SimulatorConfig } from "./simulator-config.ts";
@@ -19,6 +21,8 @@ export interface ProviderStats {
 export class Accounts {
   readonly context: Context;
   readonly all: readonly Account[];
+  /** For whom belongs to no account. */
+  readonly dialect: SpokenDialect;
   /** Draws what becomes of calls, in the order of their arrival: the same for the same seed, however answers overtake. */
   readonly fates: Random;
   readonly drawLatencyMs: () => number;
@@ -33,6 +37,7 @@ export class Accounts {
   constructor(config: SimulatorConfig, context: Context) {
     this.context = context;
     this.#mode = config.mode;
+    this.dialect = SPOKEN[config.dialect];
     this.fates = seededRandom(config.seed);
     this.drawLatencyMs = latencySampler(config.latency, seededRandom(config.seed + 1));
     this.#variation = seededRandom(config.seed + 2);
@@ -67,7 +72,9 @@ export class Accounts {
     }
     if (fate === "server" || fate === "content") {
       account.refused(fate);
-      return fate === "server" ? serverError(this.#variation) : contentRefused();
+      return fate === "server"
+        ? account.dialect.serverError(this.#variation() >= 0.5)
+        : account.dialect.contentRefused();
     }
     account.answered(fate === "broken" ? "broken" : "ok");
     this.#answers += 1;

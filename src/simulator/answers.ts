@@ -1,9 +1,8 @@
-/** What the simulated provider says, in the words of real ones. Pure. */
-
+/** What the simulated provider answers; what it says when it refuses is in dialects/. Pure. */
+import type { FullWindow, SpokenDialect } from "./dialects/dialect.ts";
 import type { Judgement } from "./judge.ts";
 import type { Random } from "./latency.ts";
-import type { SimulatorConfig } from "./simulator-config.ts";
-import type { WindowLimit } from "./sliding-windows.ts";
+import type { RefuseCause } from "./simulator-config.ts";
 
 export const MODEL = "simulated-vision";
 
@@ -13,54 +12,51 @@ export interface Answer {
   body: unknown;
 }
 
-const errorAnswer = (status: number, code: string, message: string, type = code): Answer => ({
+/** Set at the simulator by hand, and in no provider's words. */
+export const forced = (status: number): Answer => ({
   status,
-  body: { error: { message, type, param: null, code } },
+  body: {
+    error: {
+      message: `Fault set at the simulator: ${status}.`,
+      type: "simulated_fault",
+      param: null,
+      code: "simulated_fault",
+    },
+  },
 });
 
-export const unknownKey = () =>
-  errorAnswer(401, "invalid_api_key", "Incorrect API key provided.", "invalid_request_error");
-export const arrears = () =>
-  errorAnswer(400, "Arrearage", "Access denied, please make sure your account is in good standing.");
-export const badRequest = (message: string, status = 400) =>
-  errorAnswer(status, "invalid_parameter_error", message, "invalid_request_error");
-export const noSuchPath = () => errorAnswer(404, "not_found", "There is nothing here.");
-export const contentRefused = () =>
-  errorAnswer(400, "data_inspection_failed", "Input data may contain inappropriate content.");
-export const serverError = (random: Random) =>
-  random() < 0.5
-    ? errorAnswer(500, "internal_error", "An internal error has occurred, please try again later.")
-    : errorAnswer(503, "ModelUnavailable", "Model is unavailable, please try again later.");
-export const forced = (status: number) =>
-  errorAnswer(status, "simulated_fault", `Fault set at the simulator: ${status}.`);
-export const tooManyAtOnce = () =>
-  errorAnswer(429, "Throttling.Concurrency", "Too many concurrent requests, please try again later.");
+/** What is said of a window for whose sake a call is refused although it is not full. */
+const MADE_UP: Record<FullWindow, { limit: number; freeInMs: number }> = {
+  second: { limit: 5, freeInMs: 700 },
+  minute: { limit: 300, freeInMs: 23_000 },
+  day: { limit: 250, freeInMs: 6 * 3_600_000 },
+  tokens: { limit: 100_000, freeInMs: 17_000 },
+  burst: { limit: 5, freeInMs: 2_000 },
+  concurrency: { limit: 50, freeInMs: 1_000 },
+};
 
-/** A window is full. DashScope does not say which one; OpenAI does. */
-export function windowFull(window: WindowLimit, freeInMs: number, config: SimulatorConfig): Answer {
-  const answer = config.dialect === "openai" ? openAiWindowFull(window, freeInMs) : dashScopeWindowFull(window);
-  if (!config.retryAfter) return answer;
-  const headers: Record<string, string> = { "retry-after": String(Math.ceil(freeInMs / 1_000)) };
-  if (config.dialect === "openai") {
-    headers["x-ratelimit-limit-requests"] = String(window.limit);
-    headers["x-ratelimit-remaining-requests"] = "0";
-    headers["x-ratelimit-reset-requests"] = `${Math.ceil(freeInMs)}ms`;
+/** A refusal for its own sake: the cause that was set at the account, in its dialect. */
+export function refuseFor(
+  cause: RefuseCause,
+  dialect: SpokenDialect,
+  asked: { tellsWait: boolean; nowMs: number },
+): Answer {
+  switch (cause) {
+    case "balance":
+      return dialect.arrears();
+    case "key":
+      return dialect.unknownKey();
+    case "model":
+      return dialect.modelDenied(MODEL);
+    case "content":
+      return dialect.contentRefused();
+    case "request":
+      return dialect.badRequest("The image format is illegal and cannot be opened.", 400);
+    case "server":
+      return dialect.serverError(false);
+    default:
+      return dialect.full({ kind: cause, ...MADE_UP[cause], ...asked });
   }
-  return { ...answer, headers };
-}
-
-function dashScopeWindowFull({ windowMs }: WindowLimit): Answer {
-  return windowMs >= 86_400_000
-    ? errorAnswer(429, "limit_requests", "Requests per day limit exceeded, please try again tomorrow.")
-    : errorAnswer(429, "limit_requests", "Requests rate limit exceeded, please try again later.");
-}
-
-function openAiWindowFull({ windowMs, limit }: WindowLimit, freeInMs: number): Answer {
-  const unit = windowMs >= 86_400_000 ? "day (RPD)" : windowMs >= 60_000 ? "min (RPM)" : "second (RPS)";
-  const message =
-    `Rate limit reached for ${MODEL} in organization simulated on requests per ${unit}: Limit ${limit}, ` +
-    `Used ${limit}, Requested 1. Please try again in ${Math.ceil(freeInMs)}ms.`;
-  return errorAnswer(429, "rate_limit_exceeded", message, "requests");
 }
 
 export interface Asked {

@@ -3,6 +3,23 @@ import { readFileSync } from "node:fs";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { VigilaneError } from "../errors.ts";
+import { DIALECT_NAMES } from "./dialects/spoken.ts";
+
+/** Causes for which an account can be told to refuse every call, in its dialect. */
+export const REFUSE_CAUSES = [
+  "second",
+  "minute",
+  "burst",
+  "tokens",
+  "day",
+  "balance",
+  "key",
+  "model",
+  "content",
+  "request",
+  "server",
+] as const;
+export type RefuseCause = (typeof REFUSE_CAUSES)[number];
 
 const rate = () => z.number().min(0).max(1);
 
@@ -10,6 +27,8 @@ const rate = () => z.number().min(0).max(1);
 const FaultFields = z.strictObject({
   /** Answer every call with this HTTP status (400 to 599). Null: do not. */
   status: z.number().int().min(400).max(599).nullable(),
+  /** Refuse every call for this cause, in the words of the account's dialect. Null: do not. */
+  refuse: z.enum(REFUSE_CAUSES).nullable(),
   /** Never answer; the connection stays open until the caller gives up. */
   hang: z.boolean(),
   /** Answer after exactly so many ms. Null: lognormal, as the latency says. */
@@ -22,9 +41,9 @@ const FaultFields = z.strictObject({
   brokenJsonRate: rate(),
   /** Share refused for their content. */
   contentRefusalRate: rate(),
-  /** The account is not paid: 400 Arrearage. */
+  /** The account is not paid. */
   arrears: z.boolean(),
-  /** Keys (their secrets) that are refused with 401. */
+  /** Keys (their secrets) that are refused. */
   deadKeys: z.array(z.string()),
   /** For so many calls only, then as before. Null: until it is changed. */
   calls: z.number().int().min(1).nullable(),
@@ -33,6 +52,7 @@ export type Faults = z.infer<typeof FaultFields>;
 
 const NO_FAULTS: Faults = {
   status: null,
+  refuse: null,
   hang: false,
   latencyMs: null,
   serverErrorRate: 0,
@@ -73,6 +93,8 @@ export const AccountConfig = z.strictObject({
   id: z.string().regex(/^[a-z0-9-]{1,40}$/, "must be made of a-z, 0-9 and -, at most 40"),
   /** The secrets of its keys; they share the account's windows. */
   keys: z.array(z.string().min(1)).min(1),
+  /** Whose words its refusals are in. Null: as the whole provider's. */
+  dialect: z.enum(DIALECT_NAMES).nullable().default(null),
   windows: Windows.prefault({}),
   faults: Faults.prefault({}),
 });
@@ -100,9 +122,9 @@ export const SimulatorConfig = z
       .strictObject({ meanMs: z.number().min(0).default(1_000), p95Ms: z.number().min(0).default(1_450) })
       .prefault({})
       .refine(({ meanMs, p95Ms }) => p95Ms >= meanMs && p95Ms <= 3.8 * meanMs, "p95Ms must be 1 to 3.8 times meanMs"),
-    /** Whose words refusals are in. */
-    dialect: z.enum(["dashscope", "openai"]).default("dashscope"),
-    /** Refusals for quota say how long to wait: Retry-After, and at openai x-ratelimit-*. */
+    /** Whose words refusals are in, where the account says nothing else. */
+    dialect: z.enum(DIALECT_NAMES).default("dashscope"),
+    /** Refusals for quota say how long to wait, in the way of the dialect. */
     retryAfter: z.boolean().default(false),
     /** Refused calls take a place in the windows too, as some providers count. */
     refusedCallsCount: z.boolean().default(false),

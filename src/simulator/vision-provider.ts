@@ -9,7 +9,7 @@ import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { type Acquired, type Service, service } from "../lifecycle.ts";
 import { Accounts, type ProviderStats } from "./accounts.ts";
-import { type Answer, badRequest, MODEL, noSuchPath, unknownKey } from "./answers.ts";
+import { type Answer, MODEL } from "./answers.ts";
 import { RequestFault, readChatRequest } from "./chat-request.ts";
 import { answerControl } from "./control.ts";
 import type { FaultChange, Faults, SimulatorConfig } from "./simulator-config.ts";
@@ -101,7 +101,7 @@ async function route(
     if (request.method === "POST" && path === "/v1/chat/completions") await answerChat(request, response, accounts);
     else if (request.method === "GET" && path === "/v1/models") send(response, models());
     else if (path.startsWith("/simulator/")) send(response, await answerControl(request, path, provider));
-    else send(response, noSuchPath());
+    else send(response, accounts.dialect.noSuchPath());
   } catch (error) {
     // The caller went away in mid-call, or a bug: the server lives on.
     if (!response.destroyed) {
@@ -121,8 +121,8 @@ async function answerChat(request: IncomingMessage, response: ServerResponse, ac
   const atMs = accounts.context.clock.monotonicMs();
   const secret = /^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "";
   const account = accounts.accountOf(secret);
-  if (!account) return send(response, unknownKey());
-  const admission = account.admit(secret, atMs, accounts.fates);
+  if (!account) return send(response, accounts.dialect.unknownKey());
+  const admission = account.admit(secret, atMs, accounts.context.clock.nowMs(), accounts.fates);
   if (admission.counts) accounts.log?.append(account.id);
   if (admission.kind === "refused") {
     accounts.changed();
@@ -148,7 +148,7 @@ async function answerChat(request: IncomingMessage, response: ServerResponse, ac
     if (gone.signal.aborted) return;
     if (!(error instanceof RequestFault)) throw error;
     account.refused("request");
-    send(response, badRequest(error.message, error.status));
+    send(response, account.dialect.badRequest(error.message, error.status));
   }
 }
 

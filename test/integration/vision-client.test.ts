@@ -195,13 +195,41 @@ describe("refusals", () => {
     expect(await failure(clientAt(url).assess({ messages }))).toMatchObject({ code: "PROVIDER_FAILED" });
   });
 
-  test("an answer cut by a content filter is a refusal of the content", async () => {
+  test.each([
+    [{ error: { code: 429, message: "Provider returned error" } }, "server", 429],
+    [{ error: { code: 402, message: "more credits" }, choices: [] }, "balance", 402],
+    [{ error: { code: "odd", message: "something broke" } }, "server", 502],
+  ])("200 with an error in its body is that error: %j", async (body, cause, status) => {
     const url = await serverThat((_, response) => {
-      response.writeHead(200, { "content-type": "application/json" });
-      response.end('{"choices":[{"message":{"content":""},"finish_reason":"content_filter"}]}');
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body));
     });
-    expect(await failure(clientAt(url).assess({ messages }))).toMatchObject({ code: "CONTENT_REFUSED" });
+    const error = await failure(clientAt(url, { provider: "openrouter" }).assess({ messages }));
+    expect(error).toMatchObject({ status, sorted: { cause } });
   });
+
+  test("what a list of one error says is read, details and all", async () => {
+    const details = [{ violations: [{ quotaId: "GenerateRequestsPerMinutePerProject" }] }, { retryDelay: "11s" }];
+    const url = await serverThat((_, response) => {
+      response.writeHead(429, { "content-type": "application/json" });
+      response.end(JSON.stringify([{ error: { code: 429, message: "no", status: "RESOURCE_EXHAUSTED", details } }]));
+    });
+    const error = await failure(clientAt(url, { provider: "gemini" }).assess({ messages }));
+    expect(error).toMatchObject({
+      message: "the provider answered 429 no",
+      sorted: { cause: "rate_minute", coolMs: 11_000, told: true },
+    });
+  });
+
+  test.each(["content_filter", "content_filter: SAFETY"])(
+    "an answer cut by a %s is a refusal of the content",
+    async (reason) => {
+      const url = await serverThat((_, response) => {
+        response.writeHead(200, { "content-type": "application/json" });
+        response.end(JSON.stringify({ choices: [{ message: { content: "" }, finish_reason: reason }] }));
+      });
+      expect(await failure(clientAt(url).assess({ messages }))).toMatchObject({ code: "CONTENT_REFUSED" });
+    },
+  );
 });
 
 test.each([

@@ -7,7 +7,7 @@ import type { Blames, Retry } from "../../errors.ts";
 /**
  *   rate_second, burst     too many at once: a short cool-down
  *   rate_minute, tokens    a window of a minute is full: until it frees
- *   day, balance, key, model   nothing works before somebody or midnight acts: disabled, and probed
+ *   day, balance, key, model   nothing works before somebody or midnight acts: out of use for longer
  *   content, request       this task alone; key and group are innocent
  *   server, timeout, network   the provider's trouble: elsewhere, and the group's failure rate stretches its cool-down
  */

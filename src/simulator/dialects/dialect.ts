@@ -1,0 +1,46 @@
+/**
+ * How the simulated provider says no: one file a provider whose words it borrows, written from that provider's
+ * documentation alone. Nothing here is shared with the part of vigilane that reads such answers.
+ */
+import type { Answer } from "../answers.ts";
+import type { WindowLimit } from "../sliding-windows.ts";
+
+/** Which of an account's quotas is used up. */
+export type FullWindow = "second" | "minute" | "day" | "tokens" | "burst" | "concurrency";
+
+export interface Full {
+  kind: FullWindow;
+  /** What the window holds; tokens and bursts have no window here: the number is only said. */
+  limit: number;
+  /** Until it has a place again, ms. */
+  freeInMs: number;
+  /** The account says how long to wait, in this provider's way. */
+  tellsWait: boolean;
+  /** Wall clock, ms, for resets that are moments. */
+  nowMs: number;
+}
+
+export interface SpokenDialect {
+  full(full: Full): Answer;
+  unknownKey(): Answer;
+  arrears(): Answer;
+  /** The key is good, but not for this model. */
+  modelDenied(model: string): Answer;
+  contentRefused(): Answer;
+  badRequest(message: string, status: number): Answer;
+  noSuchPath(): Answer;
+  serverError(overloaded: boolean): Answer;
+}
+
+/** OpenAI's frame around an error, which most others have taken over. */
+export const openAiFrame = (status: number, code: string | number | null, message: string, type: string): Answer => ({
+  status,
+  body: { error: { message, type, param: null, code } },
+});
+
+export function kindOfWindow({ windowMs }: WindowLimit): FullWindow {
+  if (windowMs >= 86_400_000) return "day";
+  return windowMs >= 60_000 ? "minute" : "second";
+}
+
+export const wholeSeconds = (ms: number) => Math.ceil(ms / 1_000);

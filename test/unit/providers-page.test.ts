@@ -1,0 +1,122 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { ERRORS } from "../../src/errors.ts";
+import type { DialectRule } from "../../src/processors/dialects/dialect.ts";
+import { DIALECTS, type DialectName } from "../../src/processors/dialects/registry.ts";
+import { CAUSES, REFUSAL_CAUSES, type RefusalCause } from "../../src/processors/refusal.ts";
+import { PROVIDERS, type ProviderPreset, type WindowKind } from "../../src/queues/provider-presets.ts";
+
+const TITLES: Record<DialectName, string> = {
+  dashscope: "DashScope (`dashscope`, `qwen`)",
+  openai: "OpenAI (`openai`)",
+  gemini: "Gemini (`gemini`)",
+  openrouter: "OpenRouter (`openrouter`)",
+  vllm: "vLLM and Ollama (`vllm`, `ollama`)",
+  generic: "Any other (`custom`, `simulated`, and what the tables above do not know)",
+};
+/** What each cause is for people. */
+const MEANS: Record<RefusalCause, string> = {
+  rate_second: "too many calls a second",
+  rate_minute: "too many calls a minute",
+  burst: "too many at once, or too suddenly",
+  tokens: "too many tokens a minute",
+  day: "the day's (or the plan's) quota is used up",
+  balance: "not paid",
+  key: "the key (or its owner's country) is not accepted",
+  model: "the model may not be used, or is not there",
+  content: "the picture or the text is refused",
+  request: "the request is bad",
+  server: "the provider failed",
+  timeout: "no answer in time",
+  network: "nobody answered",
+};
+const RESTS: Partial<Record<RefusalCause, string>> = {
+  rate_second: "1 s, up to 10 s while it goes on",
+  burst: "2 s, up to 10 s while it goes on",
+  rate_minute: "10 s, up to 60 s while it goes on",
+  tokens: "10 s, up to 60 s while it goes on",
+  day: "until the day ends, where the provider says when; else tried again after 10 min",
+  balance: "tried again after 1 min",
+  key: "tried again after 1 min",
+  model: "tried again after 1 min (not there: 10 s)",
+  server: "1 s; 10 to 120 s from a fifth of its calls on",
+  timeout: "1 s; 10 to 120 s from a fifth of its calls on",
+  network: "1 s; 10 to 120 s from a fifth of its calls on",
+};
+
+const cell = (text: string) => text.replaceAll("|", "\\|");
+const row = (...cells: string[]) => `| ${cells.map(cell).join(" | ")} |`;
+
+function causeRow(cause: RefusalCause): string {
+  const { code, cools } = CAUSES[cause];
+  const { retry, blames } = ERRORS[code];
+  return row(`\`${cause}\``, MEANS[cause], `\`${code}\``, cools, RESTS[cause] ?? "–", blames, retry);
+}
+
+function ruleRow({ statuses, says, cause, cools, retry, source }: DialectRule): string {
+  const others = [cools && `rests: ${cools}`, retry && `again: ${retry}`].filter(Boolean).join("; ");
+  return row(statuses.join(", "), says, `\`${cause}\`${others ? ` (${others})` : ""}`, `[source](${source})`);
+}
+
+const windowText = (window: WindowKind) =>
+  window.kind === "calendar" ? `calendar (${window.timeZone})` : (window.kind as string);
+function presetRow([name, preset]: [string, ProviderPreset]): string {
+  const { second, minute, day } = preset.windows;
+  return row(
+    `\`${name}\``,
+    preset.baseUrl === null ? "your own" : `\`${preset.baseUrl}\``,
+    preset.quotaOf,
+    `${windowText(second)}, ${windowText(minute)}, ${windowText(day)}`,
+    preset.refusedCallsCount ? "yes" : "no",
+    preset.jsonSchema === true ? "object, schema" : preset.jsonObject ? "object" : "–",
+    `\`${preset.maxTokensName}\``,
+  );
+}
+
+/** The page as it must read. */
+function page(): string {
+  const dialects = (Object.entries(TITLES) as [DialectName, string][]).map(
+    ([name, title]) =>
+      `### ${title}\n\n| status | says | cause | |\n| --- | --- | --- | --- |\n${DIALECTS[name].rules.map(ruleRow).join("\n")}\n`,
+  );
+  return `# Providers
+
+What each vision LLM's provider is known to say when it refuses, and what vigilane does then. The tables are those of
+\`src/processors/dialects/\`, \`src/processors/refusal.ts\` and \`src/queues/provider-presets.ts\`; a test keeps them alike. Whose
+words are expected is the key group's \`provider\` in config/keys.yaml.
+
+## What follows from each cause
+
+A wait that the provider names (Retry-After, x-ratelimit-reset-*, "try again in 20s", retryDelay) is kept exactly and comes before the
+table's. Other rests are longer by up to a fifth by chance, and a later one never shortens an earlier one. *Rests* names what was full or
+at fault: a key alone, else the whole group, of which no call goes out meanwhile. *Again* says where the task is tried:
+*elsewhere* is another key group at once, the same one after 2, then 4 seconds; after three failures (\`maxAttempts\`) the task
+fails, and past its deadline it expires. A failed task is never "none".
+
+| cause | means | code | rests | how long | at fault | again |
+| --- | --- | --- | --- | --- | --- | --- |
+${REFUSAL_CAUSES.map(causeRow).join("\n")}
+
+## What they say
+
+The first row that fits decides; a row's *rests* and *again* come before those of its cause. What no row of a provider knows is tried
+by the last table, and then by its status alone: 429 is a second's window (or, with a wait of more than 3 s, a minute's), 401 and
+403 the key, 402 the balance, 404 the model, 408 and 504 a time-out, other 5xx the server, all others the request.
+
+${dialects.join("\n")}
+## What is known of them
+
+Kinds of windows for a second, a minute and a day; *sliding* is the strictest and right wherever the provider does not say. *Refused
+count*: refused calls take a place in the windows too. At DashScope and OpenAI a limit of a minute may be enforced as a sixtieth of it
+each second.
+
+| provider | base URL | quota of | windows | refused count | JSON | most tokens |
+| --- | --- | --- | --- | --- | --- | --- |
+${Object.entries(PROVIDERS).map(presetRow).join("\n")}
+`;
+}
+
+test("docs/providers.md is the tables of the code (write it anew with VIGILANE_WRITE_DOCS=1)", () => {
+  if (process.env.VIGILANE_WRITE_DOCS === "1") writeFileSync("docs/providers.md", page());
+  expect(readFileSync("docs/providers.md", "utf8")).toBe(page());
+});
