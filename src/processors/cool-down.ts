@@ -5,11 +5,12 @@ import type { RefusalCause, SortedRefusal } from "./refusal.ts";
 /**
  *   window    full for a moment: from the least that makes sense up to the policy's minimum
  *   minute    a window of a minute is full: from the policy's minimum up to that minute
+ *   unheard   nobody answered: as a window; asking again costs no quota, and a provider's restart must not cost a minute
  *   trouble   now and then is none of a group's fault: shortly; from a fifth of its calls on by the policy's bounds
  *   disabled  out of use until somebody or midnight acts: the time to the next look at it
  *   none      nobody rests
  */
-type Stretch = "window" | "minute" | "trouble" | "disabled" | "none";
+type Stretch = "window" | "minute" | "unheard" | "trouble" | "disabled" | "none";
 
 const STRETCHES: Record<RefusalCause, Stretch> = {
   rate_second: "window",
@@ -24,7 +25,7 @@ const STRETCHES: Record<RefusalCause, Stretch> = {
   request: "none",
   server: "trouble",
   timeout: "trouble",
-  network: "trouble",
+  network: "unheard",
 };
 
 /** Up to this share of failures a group is in no trouble: a lone failure must not cost it ten seconds. */
@@ -52,6 +53,7 @@ export function coolDownMs(
     case "disabled":
       return varied(coolMs, Number.POSITIVE_INFINITY, random);
     case "window":
+    case "unheard":
       return between(coolMs, policy.minMs, share, random);
     case "minute":
       if (!policy.adaptive) return varied(policy.fixedMs, Number.POSITIVE_INFINITY, random);

@@ -37,7 +37,7 @@ describe("how long a group rests", () => {
     const adaptive = policies.map((policy) => ({ ...policy, adaptive: true }));
     fc.assert(
       fc.property(
-        fc.constantFrom("server", "timeout", "network", "rate_minute", "tokens"),
+        fc.constantFrom("server", "timeout", "rate_minute", "tokens"),
         inTrouble,
         adaptive,
         random,
@@ -86,7 +86,9 @@ describe("how long a group rests", () => {
     ["a lone failure", "server", 0.1, 1_000, 1_200],
     ["just in trouble", "server", 0.21, 10_000, 15_000],
     ["half of it fails", "timeout", 0.5, 40_000, 60_000],
-    ["all of it fails", "network", 1, 100_000, 120_000],
+    ["all of it fails", "server", 1, 100_000, 120_000],
+    ["nobody there", "network", 0, 1_000, 1_200],
+    ["nobody there for long", "network", 1, 8_300, 10_000],
     ["a second's window", "rate_second", 0, 1_000, 1_200],
     ["a second's window that is refused again and again", "rate_second", 1, 8_300, 10_000],
     ["a minute's window", "rate_minute", 0, 10_000, 12_000],

@@ -41,7 +41,7 @@ const RESTS: Partial<Record<RefusalCause, string>> = {
   model: "tried again after 1 min (not there: 10 s)",
   server: "1 s; 10 to 120 s from a fifth of its calls on",
   timeout: "1 s; 10 to 120 s from a fifth of its calls on",
-  network: "1 s; 10 to 120 s from a fifth of its calls on",
+  network: "1 s, up to 10 s while it goes on",
 };
 
 const cell = (text: string) => text.replaceAll("|", "\\|");
