@@ -35,12 +35,26 @@ export const KeyGroupEvent = z.object({
   provider: z.string(),
   model: z.string(),
   simulated: z.boolean(),
-  state: z.enum(["available", "in_use", "cooling", "disabled", "unmanned"]),
+  /** removed: from the keys' file, but its queue is not empty yet. */
+  state: z.enum(["available", "in_use", "cooling", "disabled", "unmanned", "removed"]),
   /** Why it cools or is disabled. */
   cause: z.string().nullable(),
   coolingLeftMs: z.number(),
   inFlight: z.number(),
-  windows: z.array(z.object({ name: z.string(), limit: z.number(), windowMs: z.number(), used: z.number() })),
+  /** `limit` and `used` in the window's unit; `zone` only of calendar days. */
+  windows: z.array(
+    z.object({
+      name: z.string(),
+      limit: z.number(),
+      windowMs: z.number(),
+      unit: z.enum(["requests", "tokens"]).default("requests"),
+      kind: z.enum(["sliding", "fixed", "calendar", "bucket"]).default("sliding"),
+      zone: z.string().optional(),
+      used: z.number(),
+    }),
+  ),
+  /** The window (or maxConcurrent) that lets no call through, as of when one was last asked for, and for how long; null: none does. */
+  waitsFor: z.object({ window: z.string(), leftMs: z.number() }).nullable().default(null),
   calls: z.number(),
   ok: z.number(),
   rejected429: z.number(),

@@ -154,7 +154,12 @@ async function judge(
     tokens: answer.tokens,
     answeredAfterMs: answer.latencyMs,
   };
-  const learned = feedback(lease, spent, { called: true, ok: true, latencyMs: answer.latencyMs });
+  const learned = feedback(lease, spent, {
+    called: true,
+    ok: true,
+    latencyMs: answer.latencyMs,
+    ...(answer.tokens && { tokens: answer.tokens.prompt + answer.tokens.completion }),
+  });
   const reading = parseVerdict(answer.text, task);
   if (reading.kind === "unreadable") {
     job.log(`the answer could not be read: ${reading.why}`);

@@ -20,6 +20,8 @@ export interface GroupWorkersParts {
   onWake: (listener: (keyGroup: string) => void) => () => void;
   /** Groups that need a worker, for when no announcement was heard. */
   stirring: (withinMs: number) => Promise<string[]>;
+  /** Removed groups with jobs in their queue: none is called any more, but each job's task finds its way to the waiting room. */
+  leaving: () => Promise<string[]>;
   assess: (job: JobView) => Promise<JobReturn>;
   /** Calls under way may go on so long after a stop was asked for; then they are given up and their tasks go back. */
   graceMs: number;
@@ -45,23 +47,24 @@ export function createGroupWorkers(
   /** Of the present start: aborts when calls under way are given up. */
   let giveUp = new AbortController();
 
-  function wake(id: string) {
+  /** Groups of other workers are left to them; whoever comes first sees to the leaving ones. */
+  function wake(id: string, leaving = false) {
     const group = groups.get(id);
     const known = running.get(id);
     if (known) known.lastJobMs = clock.monotonicMs();
-    if (!group || known) return;
-    const entry: Running = { worker: startWorker(group), lastJobMs: clock.monotonicMs(), atWork: 0 };
+    if ((!group && !leaving) || known) return;
+    const entry: Running = { worker: startWorker(id, group?.windows ?? []), lastJobMs: clock.monotonicMs(), atWork: 0 };
     running.set(id, entry);
     log.debug({ keyGroup: id }, "worker started");
   }
 
-  function startWorker(group: KeyGroup): Worker {
+  function startWorker(id: string, windows: KeyGroup["windows"]): Worker {
     const worker = new Worker(
-      assessmentQueueName(group.id),
-      (job: Job) => process(group.id, job),
-      workerOptions(group, parts.redis),
+      assessmentQueueName(id),
+      (job: Job) => process(id, job),
+      workerOptions(windows, parts.redis),
     );
-    worker.on("error", (error) => log.debug({ err: error, keyGroup: group.id }, "worker"));
+    worker.on("error", (error) => log.debug({ err: error, keyGroup: id }, "worker"));
     return worker;
   }
 
@@ -108,12 +111,17 @@ export function createGroupWorkers(
 
   const base = service("group workers", context, async (acquired: Acquired, signal) => {
     giveUp = new AbortController();
-    acquired.add(parts.onWake(wake), "wake signal", (off) => off());
+    acquired.add(
+      parts.onWake((id) => wake(id)),
+      "wake signal",
+      (off) => off(),
+    );
     acquired.add(running, "workers", closeAll);
     for (const id of await parts.stirring(REST_AFTER_MS)) wake(id);
     const ticking = loop(context, signal, "worker tick", async () => {
       await clock.sleep(TICK_MS, signal);
       for (const id of await parts.stirring(2 * TICK_MS)) wake(id);
+      for (const id of await parts.leaving()) wake(id, true);
       await restIdle();
     });
     acquired.add(ticking, "tick", (done) => done);
@@ -143,8 +151,9 @@ export function createGroupWorkers(
  * windows, that never binds (jobs that only go back pass it too): it is what BullMQ's own tools show, and what makes
  * `queue.rateLimit` of a cooling group heard.
  */
-function workerOptions(group: KeyGroup, connection: Redis): WorkerOptions {
-  const perSecond = Math.min(...group.windows.map((w) => Math.max(1, (w.limit * 1000) / w.windowMs)));
+function workerOptions(windows: KeyGroup["windows"], connection: Redis): WorkerOptions {
+  const requests = windows.filter(({ unit }) => unit !== "tokens");
+  const perSecond = Math.min(...requests.map((w) => Math.max(1, (w.limit * 1000) / w.windowMs)));
   // More than the windows can have in flight when every call takes 30 s, so that this never is the limit.
   const concurrency = Math.max(50, Math.min(1_000, Math.ceil(perSecond * 30)));
   return {

@@ -2,14 +2,11 @@
 -- window long; moments that lie ahead move with the clock.
 local function clock_stepped_back(now, last)
   local delta = last - now
+  local seen = {}
   for _, g in ipairs(redis.call('SMEMBERS', k'groups')) do
-    local account = redis.call('HGET', k('group:' .. g), 'account') or g
-    local wins = redis.call('HGET', k('group:' .. g), 'windows') or ''
-    for name in string.gmatch(wins, '([^:;]+):[^;]+') do
-      local owner = string.sub(name, 1, 1) == '@' and 'all' or account
-      local key = k('window:' .. owner .. ':' .. name)
-      local ahead = redis.call('ZRANGEBYSCORE', key, '(' .. ms(now), '+inf')
-      for _, m in ipairs(ahead) do redis.call('ZADD', key, ms(now), m) end
+    for _, w in ipairs((windows_of(g))) do
+      if not seen[w.key] then w.law.step_back(w, now) end
+      seen[w.key] = true
     end
     redis.call('HDEL', k('group:' .. g), 'coolUntil', 'medianAt')
     for _, field in ipairs(redis.call('HKEYS', k('group:' .. g))) do
@@ -35,7 +32,7 @@ end
 
 -- The store's time in ms, never running backwards. TIME is read once a script.
 local NOW
-local function now()
+function now()
   if NOW then return NOW end
   local t = redis.call('TIME')
   NOW = tonumber(t[1]) * 1000 + tonumber(t[2]) / 1000

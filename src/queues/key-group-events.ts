@@ -1,17 +1,27 @@
 /** A key group's record in the store as people see it. */
 import { z } from "zod";
 import type { KeyGroupEvent } from "../events.ts";
+import { WINDOW_KINDS, WINDOW_UNITS } from "./window.ts";
 
 const Facts = z.object({
   provider: z.string(),
   model: z.string(),
   simulated: z.boolean(),
-  windows: z.array(z.object({ name: z.string(), limit: z.number(), windowMs: z.number() })),
+  windows: z.array(
+    z.object({
+      name: z.string(),
+      limit: z.number(),
+      windowMs: z.number(),
+      unit: z.enum(WINDOW_UNITS).default("requests"),
+      kind: z.enum(WINDOW_KINDS).default("sliding"),
+      zone: z.string().optional(),
+    }),
+  ),
 });
 
 /** One list of snapshot.lua's reply. */
 export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
-  const [id = "", now, manned, usable, inFlight, used = "", ...fields] = reply;
+  const [id = "", now, manned, usable, inFlight, used = "", removed, ...fields] = reply;
   const record = new Map(
     Array.from({ length: fields.length / 2 }, (_, i) => [fields[2 * i] ?? "", fields[2 * i + 1] ?? ""]),
   );
@@ -19,7 +29,9 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
   const facts = Facts.parse(JSON.parse(record.get("json") ?? "{}"));
   const places = used.split(",").map(Number);
   const coolingLeftMs = Math.max(0, number("coolUntil") - Number(now));
+  const waitsLeftMs = Math.max(0, number("waitsUntil") - Number(now));
   const state = stateOf({
+    removed: removed === "1",
     disabled: record.get("disabled") === "1",
     manned: Number(manned),
     usable: Number(usable),
@@ -36,7 +48,8 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     cause: state === "cooling" || state === "disabled" ? record.get("cause") || null : null,
     coolingLeftMs,
     inFlight: Number(inFlight),
-    windows: facts.windows.map((w, i) => ({ ...w, used: places[i] ?? 0 })),
+    windows: facts.windows.map(({ zone, ...w }, i) => ({ ...w, ...(zone && { zone }), used: places[i] ?? 0 })),
+    waitsFor: waitsLeftMs > 0 ? { window: record.get("waitsFor") ?? "", leftMs: waitsLeftMs } : null,
     calls: number("calls"),
     ok: number("ok"),
     rejected429: number("rejected429"),
@@ -46,6 +59,7 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
 }
 
 interface Standing {
+  removed: boolean;
   disabled: boolean;
   /** Keys that a living worker holds, and those of them that are not left out for a fault. */
   manned: number;
@@ -54,7 +68,8 @@ interface Standing {
   inFlight: number;
 }
 
-function stateOf({ disabled, manned, usable, cooling, inFlight }: Standing): KeyGroupEvent["state"] {
+function stateOf({ removed, disabled, manned, usable, cooling, inFlight }: Standing): KeyGroupEvent["state"] {
+  if (removed) return "removed";
   if (disabled) return "disabled";
   if (manned === 0) return "unmanned";
   if (usable === 0) return "disabled";

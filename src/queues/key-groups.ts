@@ -8,18 +8,8 @@ import { VigilaneError } from "../errors.ts";
 import { KEY_GROUP_ID } from "../names.ts";
 import type { Settings } from "../settings.ts";
 import { readYamlFile } from "../yaml-file.ts";
-
-/** Limits of one account and model, all sliding windows. At least one of the request windows is needed. */
-const Windows = z.strictObject({
-  requestsPerSecond: z.number().int().min(1).max(10_000).optional(),
-  requestsPerMinute: z.number().int().min(1).max(600_000).optional(),
-  requestsPerDay: z.number().int().min(1).max(1_000_000).optional(),
-  /** Calls in flight at once. */
-  maxConcurrent: z.number().int().min(1).max(10_000).optional(),
-});
-
-const WINDOW_MS = { requestsPerSecond: 1_000, requestsPerMinute: 60_000, requestsPerDay: 86_400_000 } as const;
-type WindowName = keyof typeof WINDOW_MS;
+import { ANSWER_TOKENS, imageRuleOf, PROMPT_TOKENS, USUAL_TOKENS } from "./token-estimate.ts";
+import { DAY_MS, type QuotaWindow, sustainedRate, Windows, windowsOf, windowsText } from "./window.ts";
 
 const Key = z.strictObject({
   id: z.string().regex(/^[A-Za-z0-9._-]{1,60}$/),
@@ -40,19 +30,10 @@ const KeyGroupEntry = z.strictObject({
     .string()
     .regex(/^[A-Za-z0-9._-]{1,80}$/)
     .optional(),
-  windows: Windows.refine(
-    (w) => w.requestsPerSecond || w.requestsPerMinute || w.requestsPerDay,
-    "needs at least one of requestsPerSecond, requestsPerMinute, requestsPerDay",
-  ),
+  windows: Windows,
   keys: z.array(Key).min(1),
 });
 const KeysFile = z.strictObject({ keyGroups: z.array(KeyGroupEntry).min(1) });
-
-export interface QuotaWindow {
-  name: string;
-  limit: number;
-  windowMs: number;
-}
 
 export interface ApiKey {
   id: string;
@@ -98,7 +79,7 @@ export function loadKeyGroups(settings: Settings, env: NodeJS.ProcessEnv = proce
   const cap = settings.callsPerDay ?? DEFAULT_CALLS_PER_DAY;
   if (cap > 0)
     for (const group of groups.filter(({ simulated }) => !simulated))
-      group.windows.push({ name: "@callsPerDay", limit: cap, windowMs: WINDOW_MS.requestsPerDay });
+      group.windows.push({ name: "@callsPerDay", limit: cap, windowMs: DAY_MS });
   return groups;
 }
 
@@ -128,27 +109,18 @@ export function simulatedKeyGroups(settings: Pick<Settings, "simulatorUrl">): Ke
 }
 
 /** Calls a second that all groups together may make for long: each account's narrowest window counted once. */
-export function sustainedCallsPerSecond(groups: readonly KeyGroup[]): number {
-  const accounts = new Map<string, number>();
-  let shared = Number.POSITIVE_INFINITY;
-  for (const group of groups) {
-    const own = group.windows.filter((w) => !w.name.startsWith("@"));
-    const rate = Math.min(...own.map((w) => (w.limit * 1000) / w.windowMs));
-    accounts.set(group.account, Math.max(accounts.get(group.account) ?? 0, rate));
-    for (const w of group.windows) if (w.name.startsWith("@")) shared = Math.min(shared, (w.limit * 1000) / w.windowMs);
-  }
-  const sum = [...accounts.values()].reduce((a, b) => a + b, 0);
-  return Math.min(sum, shared);
-}
+export const sustainedCallsPerSecond = (groups: readonly KeyGroup[]): number => sustainedRate(groups, USUAL_TOKENS);
 
 /** What the store keeps of a group: no secret. */
 export function registration(group: KeyGroup) {
   return {
     id: group.id,
     account: group.account,
-    windows: group.windows.map((w) => `${w.name}:${w.limit}:${w.windowMs}`).join(";"),
+    windows: windowsText(group.windows),
     maxConcurrent: String(group.maxConcurrent),
     keys: group.keys.map((key) => key.id).join(","),
+    promptTokens: String(PROMPT_TOKENS + ANSWER_TOKENS),
+    imageRule: String(imageRuleOf(group.provider, group.model)),
     json: JSON.stringify({
       provider: group.provider,
       model: group.model,
@@ -170,11 +142,7 @@ function complete(
   index: number,
   { path, env, faults, settings }: Reading,
 ): KeyGroup {
-  const { maxConcurrent, ...limits } = entry.windows;
-  const windows = (Object.keys(WINDOW_MS) as WindowName[]).flatMap((name) => {
-    const limit = limits[name];
-    return limit ? [{ name, limit, windowMs: WINDOW_MS[name] }] : [];
-  });
+  const { windows, maxConcurrent } = windowsOf(entry.windows, entry.provider);
   const keys = entry.keys
     .filter((key) => key.enabled)
     .map((key) => {
@@ -198,7 +166,7 @@ function complete(
     model: model ?? "",
     account: entry.account ?? entry.id,
     windows,
-    maxConcurrent: maxConcurrent ?? 0,
+    maxConcurrent,
     keys,
     simulated,
   };

@@ -2,9 +2,16 @@
 import { StoreScript } from "../store.ts";
 
 /** In this order: each uses those before it. */
-const SHARED = ["record", "clock", "windows", "room", "ending"].map(
-  (name) => new URL(`./${name}.lua`, import.meta.url),
-);
+const SHARED = [
+  "record",
+  "window-sliding",
+  "window-periods",
+  "window-bucket",
+  "clock",
+  "windows",
+  "room",
+  "ending",
+].map((name) => new URL(`./${name}.lua`, import.meta.url));
 
 /** `after`: "run" for the scripts that lead to calls, which close the key groups first where the store may have forgotten some. */
 export const script = (name: string, after?: "run") =>

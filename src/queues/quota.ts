@@ -1,7 +1,7 @@
 /**
  * The contract of leases: permission to make one call now with one key, reserved in every quota window of its key group.
  * A lease is taken together with the best waiting task, in one step; it lapses unless it is spent at the start of the
- * call. Windows are sliding logs on the store's clock, widened by a guard against jitter, and hold across all processes.
+ * call. Windows (window.ts) count on the store's clock, widened by a guard against jitter, and hold across all processes.
  * redis-quota.ts does it.
  */
 import type { ErrorCode } from "../errors.ts";
@@ -60,6 +60,8 @@ export interface CallFeedback {
   called: boolean;
   ok: boolean;
   latencyMs: number;
+  /** Of prompt and answer, as the provider told: stands for what the lease reserved. Absent: what was reserved stays. */
+  tokens?: number;
   /** As the spend answered. */
   startedAt?: string;
   /** Absent: the group is not to blame, whatever became of the call. */
@@ -88,11 +90,19 @@ export interface UnreadableAnswer {
 export type Settled = { kind: "done" | "back" | "stale"; word: string };
 
 export interface Quota {
-  /** Makes these groups the known ones. Windows' logs outlive a group, by account. */
+  /**
+   * Makes these groups the known ones. What was taken for others and not begun goes back to the waiting room. Windows'
+   * logs outlive a group, by account. Groups of one account count in all windows that any of them has.
+   */
   register(
     groups: readonly KeyGroup[],
     lives: { recordMs: number; failedRecordMs: number; imageMs: number },
   ): Promise<void>;
+  /**
+   * Tells the store the days of the groups' time zones anew. To be called every few minutes: after eight days without
+   * it windows of kind calendar let nothing through.
+   */
+  renewCalendar(groups: readonly KeyGroup[]): Promise<void>;
   /** A living worker holds these keys for the next `forMs`: without it a group gets no lease. */
   hold(keys: readonly { keyGroup: string; keyId: string }[], forMs: number): Promise<void>;
   /** Best tasks and leases, at most `most`. */
@@ -112,6 +122,8 @@ export interface Quota {
   settle(lease: { taskId: string; epoch: number }, ending: Ending, feedback: CallFeedback | null): Promise<Settled>;
   /** Groups that need a worker: given a job within the last `withinMs`, or with jobs in their queue however they got there. */
   stirring(withinMs: number): Promise<string[]>;
+  /** Removed groups with jobs in their queue, which any worker may bring to the waiting room. */
+  leaving(): Promise<string[]>;
   /** Every key group as people see it. */
   snapshot(): Promise<KeyGroupEvent[]>;
 }

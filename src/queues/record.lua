@@ -1,10 +1,11 @@
--- Set before every script of this folder, with clock.lua, windows.lua, room.lua and ending.lua. KEYS[1] is always the prefix "{vl}:"; every key stands in that one hash slot.
+-- Set before every script of this folder, with the others that lua-scripts.ts names. KEYS[1] is always the prefix "{vl}:"; every key stands in that one hash slot.
 --
 -- Task record, hash <p>task:<id>:
 --   s state (waiting|taken|queued|calling|done)   e epoch   a attempts   r revision   o outcome   h hash of its content
 --   c camera   cap capturedAt ms   ord order among a camera's messages   dl deadline ms on the store's clock, 0 never
 --   b band 0..4   sig bbox and tracks   ns 1: never superseded   since when its scene began to wait   json the task
 --   ad, tk, st: admitted, taken, started (ms)   kg key group   key key id   w worker   no, nountil: group to avoid, until
+--   tok: tokens besides the prompt's, by rule of counting pictures (token-estimate.ts), "n,n,…"
 --   un: the last answer when it could not be read, JSON   f refusals so far   img reference of its image   hash of how it looks, reuse ms
 -- Waiting:  <p>wait zset id -> band*1e14+cap (the order seen by people and by overflow)
 --           <p>wait:<band> zset camera -> turn;  <p>wait:<band>:<camera> zset id -> cap;  <p>wait-of:<camera> zset id -> cap
@@ -12,11 +13,16 @@
 -- Moving:   <p>leases zset <id>#<epoch> -> lapse time;  <p>calls zset id -> time by which the call must have ended
 --           <p>calls-of:<worker> set of ids
 -- Groups:   <p>groups set;  <p>group:<id> hash;  <p>free zset group -> next time at which it may be free
+--           <p>groups-of:<account> set;  <p>leaving zset: removed ones whose queue is not empty yet -> when
 --           <p>held hash <group>/<key> -> time until which a living worker holds that key
---           <p>window:<account>:<name> zset lease -> stamp;  <p>window:<account>:concurrent zset lease -> end
+-- Windows:  <p>window:<account>:<unit>:<kind>:<ms>[:<zone>], see window-*.lua;  <p>window:<account>:concurrent zset lease -> end
+--           <p>lease:<id>#<epoch> hash: its stamps, see windows.lua;  <p>calendar hash zone -> starts of its days
 
 local P = KEYS[1]
 local BANDS = 5
+
+local now -- the store's time in ms, clock.lua
+local windows_of -- a group's windows, windows.lua
 
 local function k(name) return P .. name end
 local function num(v) return tonumber(v or '0') or 0 end

@@ -2,11 +2,13 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Clock } from "../context.ts";
+import { dayStarts } from "./calendar.ts";
 import { keyGroupEvent } from "./key-group-events.ts";
 import { registration } from "./key-groups.ts";
 import { PREFIX, script } from "./lua-scripts.ts";
 import type { Ending, Quota, Taken } from "./quota.ts";
 import { SpentLately } from "./spent-lately.ts";
+import { windowsByAccount, zonesOf } from "./window.ts";
 
 const registerScript = script("register");
 const takeScript = script("take", "run");
@@ -14,6 +16,7 @@ const markQueuedScript = script("mark-queued");
 const spendScript = script("spend", "run");
 const snapshotScript = script("snapshot");
 const stirringScript = script("stirring");
+const leavingScript = script("leaving");
 const restampScript = script("restamp");
 export const settleScript = script("settle");
 
@@ -30,18 +33,38 @@ export function createQuota(
   clock: Pick<Clock, "monotonicMs" | "sleep">,
   lately: SpentLately = new SpentLately(),
 ): Quota {
+  async function storeNowMs(): Promise<number> {
+    const [seconds, micros] = await redis.time();
+    return Number(seconds) * 1000 + Number(micros) / 1000;
+  }
+
+  /** The store's clock, and not ours, says which day it is. */
+  async function calendarOf(zones: readonly string[]): Promise<[zone: string, starts: string][]> {
+    if (zones.length === 0) return [];
+    const nowMs = await storeNowMs();
+    return zones.map((zone) => [zone, dayStarts(zone, nowMs).join(",")]);
+  }
+
   return {
     async register(groups, lives) {
+      const accounts = windowsByAccount(groups);
+      const calendar = Object.fromEntries(await calendarOf(zonesOf(groups)));
+      const records = groups.map((group) => registration({ ...group, ...accounts.get(group.account) }));
+      const settings = { ...lives, calendar };
       await registerScript.run(
         redis,
         [PREFIX],
-        [JSON.stringify(lives), ...groups.map((group) => JSON.stringify(registration(group)))],
+        [settings, ...records].map((one) => JSON.stringify(one)),
       );
     },
 
+    async renewCalendar(groups) {
+      const calendar = await calendarOf(zonesOf(groups));
+      if (calendar.length > 0) await redis.hset(`${PREFIX}calendar`, Object.fromEntries(calendar));
+    },
+
     async hold(keys, forMs) {
-      const [seconds, micros] = await redis.time();
-      const until = Number(seconds) * 1000 + Number(micros) / 1000 + forMs;
+      const until = (await storeNowMs()) + forMs;
       if (keys.length > 0)
         await redis.hset(
           `${PREFIX}held`,
@@ -121,6 +144,7 @@ export function createQuota(
             called: feedback.called,
             ok: feedback.ok,
             latencyMs: Math.round(feedback.latencyMs),
+            ...(feedback.tokens !== undefined && { tokens: Math.max(0, Math.round(feedback.tokens)) }),
             ...(feedback.code && { code: feedback.code }),
             ...(feedback.startedAt && { startedAt: feedback.startedAt }),
             rate: feedback.rateRefusal ?? false,
@@ -143,6 +167,10 @@ export function createQuota(
 
     async stirring(withinMs) {
       return Texts.parse(await stirringScript.run(redis, [PREFIX], [withinMs]));
+    },
+
+    async leaving() {
+      return Texts.parse(await leavingScript.run(redis, [PREFIX], []));
     },
 
     async snapshot() {

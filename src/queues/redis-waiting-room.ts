@@ -5,6 +5,7 @@ import { VigilaneError } from "../errors.ts";
 import { AssessmentTask } from "../messages.ts";
 import type { TaskView } from "../waiting-view.ts";
 import { PREFIX, script } from "./lua-scripts.ts";
+import { taskTokens } from "./token-estimate.ts";
 import { type Admission, type Arrival, contentHash, type WaitingRoom } from "./waiting-room.ts";
 
 const admitScript = script("admit");
@@ -93,6 +94,7 @@ function entry({ task, messageId, order, failed }: Arrival): string {
     score: task.score,
     sig: `${task.bbox.join(",")}|${tracks.join(",")}`,
     img: task.imageUrl ?? "",
+    tok: taskTokens(task).join(","),
     json: JSON.stringify(task),
     failed: failed ? JSON.stringify(failed) : "",
   };

@@ -5,5 +5,6 @@ local t = now()
 local f = redis.call('HMGET', k('task:' .. id), 's', 'e', 'kg')
 if f[1] ~= 'calling' or f[2] ~= epoch then return 'stale' end
 local lease = id .. '#' .. epoch
-for _, w in ipairs((windows_of(f[3]))) do redis.call('ZADD', w.key, 'XX', 'GT', ms(t), lease) end
+if redis.call('EXISTS', lease_key(lease)) == 0 then return 'stale' end
+move_stamps(f[3], lease, t)
 return 'OK'

@@ -25,7 +25,7 @@ local function leave_everything(id, r)
     leave_room(id, r.b, r.c)
   elseif r.s == 'taken' or r.s == 'queued' then
     local lease = id .. '#' .. r.e
-    if redis.call('ZREM', k'leases', lease) == 1 then unstamp(r.kg, lease) end
+    if redis.call('ZREM', k'leases', lease) == 1 then unstamp(lease) end
   elseif r.s == 'calling' then
     redis.call('ZREM', k'calls', id)
     redis.call('SREM', k('calls-of:' .. (r.w or '')), id)

@@ -1,7 +1,7 @@
 -- The end of a call (or of a try without one): what the key group learns from it, then the task's next state, at once.
 -- ARGV: id, epoch, kind, verdict (kind back: the answer that could not be read, or ""), error, meta, feedback (JSON), avoidMs
 --   kind: assessed (accepted from any epoch while the task is not done) | failed | expired | back (current epoch only)
---   feedback: { group, key, called, ok, latencyMs, code, rate (a refusal for rate), coolMs, offMs, blames, countsAsFailure } or ""
+--   feedback: { group, key, called, ok, latencyMs, tokens (of prompt and answer, where told), code, rate (a refusal for rate), coolMs, offMs, blames, countsAsFailure } or ""
 -- Replies { done | back | stale, word }
 local id, epoch, kind, verdict, err, meta, feedback, avoid_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local t = now()
@@ -36,7 +36,7 @@ local function learn(f)
   if f.coolMs and f.coolMs > 0 then
     local till = math.max(num(redis.call('HGET', g, 'coolUntil')), t + f.coolMs)
     redis.call('HSET', g, 'coolUntil', ms(till), 'cause', f.code or '')
-    redis.call('ZADD', k'free', ms(till), f.group)
+    redis.call('ZADD', k'free', 'XX', ms(till), f.group)
   end
   if f.offMs and f.offMs > 0 then
     local field = 'off:' .. f.key
@@ -51,7 +51,7 @@ if feedback ~= '' then
   local f = cjson.decode(feedback)
   group, called = f.group, f.called
   if f.called then by = { group = f.group, key = f.key, startedAt = f.startedAt } end
-  free_slot(group, id .. '#' .. epoch)
+  end_call(id .. '#' .. epoch, f.tokens)
   learn(f)
 end
 

@@ -1,5 +1,6 @@
--- Every key group as it stands. Replies one list a group: { id, now, manned keys, usable keys, calls in flight, places used in
--- each window ("a,b"), then the record's fields and values }
+-- Every key group as it stands, and those that were removed while their queue is not empty. Replies one list a group: { id,
+-- now, manned keys, usable keys, calls in flight, what is used of each window ("a,b"), removed ("1"), then the record's fields and
+-- values }
 local t = now()
 local in_flight = {}
 for _, id in ipairs(redis.call('ZRANGE', k'calls', 0, -1)) do
@@ -11,7 +12,10 @@ local flat = redis.call('HGETALL', k'held')
 for i = 1, #flat, 2 do held[flat[i]] = num(flat[i + 1]) > t end
 
 local reply = {}
-for _, id in ipairs(redis.call('SMEMBERS', k'groups')) do
+local ids = redis.call('SMEMBERS', k'groups')
+local known = #ids
+for _, id in ipairs(redis.call('ZRANGE', k'leaving', 0, -1)) do ids[#ids + 1] = id end
+for nth, id in ipairs(ids) do
   local record = redis.call('HGETALL', k('group:' .. id))
   local r = {}
   for i = 1, #record, 2 do r[record[i]] = record[i + 1] end
@@ -23,8 +27,8 @@ for _, id in ipairs(redis.call('SMEMBERS', k'groups')) do
     end
   end
   local used = {}
-  for _, w in ipairs((windows_of(id))) do used[#used + 1] = redis.call('ZCOUNT', w.key, ms(t - w.ms), '+inf') end
-  local entry = { id, ms(t), tostring(manned), tostring(usable), tostring(in_flight[id] or 0), table.concat(used, ',') }
+  for _, w in ipairs((windows_of(id))) do used[#used + 1] = string.format('%.0f', w.law.used(w, t)) end
+  local entry = { id, ms(t), tostring(manned), tostring(usable), tostring(in_flight[id] or 0), table.concat(used, ','), nth > known and '1' or '0' }
   for i = 1, #record do entry[#entry + 1] = record[i] end
   reply[#reply + 1] = entry
 end

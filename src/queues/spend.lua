@@ -32,7 +32,8 @@ elseif f[1] == '1' then why = 'the key group is disabled'
 elseif num(f[2]) > t then why = 'the key group is cooling'
 elseif num(f[3]) > t then why = 'the key is disabled'
 else
-  local at, window = free_at(r.kg, t, lease)
+  local tokens = num(redis.call('HGET', lease_key(lease), 'n'))
+  local at, window = free_at(r.kg, t, tokens, lease)
   if at > t + 100 or (at > t and ARGV[7] ~= '1') then why = 'no room in ' .. window
   elseif at > t then return { 'wait', ms(at - t) } end
 end
@@ -40,12 +41,12 @@ local dl = num(r.dl)
 if dl > 0 and dl <= t then why = 'the deadline passed' end
 if why then
   -- go_back gives the places back for a lease that waits to be spent; after a first spend without a call, so does this.
-  if again then unstamp(r.kg, lease) end
+  if again then unstamp(lease) end
   return { 'back', why, go_back(id, r) }
 end
 
 local limit = dl > 0 and math.min(timeout, dl - t) or timeout
-stamp(r.kg, lease, t, t + limit + 1000)
+move_stamps(r.kg, lease, t, t + limit + 1000)
 redis.call('ZREM', k'leases', lease)
 redis.call('ZADD', k'calls', ms(t + limit + 2000), id)
 redis.call('SADD', k('calls-of:' .. worker), id)

@@ -1,5 +1,5 @@
 -- The slow safety tick: what waits past its deadline expires, leases that lapsed unspent and calls that never ended bring
--- their tasks back. ARGV[1] most of each kind. ARGV[2…] workers that died: their tasks come back at once.
+-- their tasks back; a removed group whose queue is empty is forgotten. ARGV[1] most of each kind. ARGV[2…] workers that died: their tasks come back at once.
 -- Replies { expired, lapsed, overdue, orphaned }
 local t = now()
 local most = tonumber(ARGV[1])
@@ -45,5 +45,14 @@ for i = 2, #ARGV do
     end
   end
   redis.call('DEL', k('calls-of:' .. ARGV[i]))
+end
+
+-- Not before a job has come that was under way to its queue when the group was removed.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', k'leaving', '-inf', ms(t - 10000), 'LIMIT', 0, most)) do
+  local queue = k('assess-' .. id)
+  if redis.call('EXISTS', queue .. ':wait', queue .. ':prioritized', queue .. ':active', queue .. ':delayed', queue .. ':paused') == 0 then
+    redis.call('ZREM', k'leaving', id)
+    redis.call('DEL', k('group:' .. id), k('latency:' .. id))
+  end
 end
 return count

@@ -61,6 +61,23 @@ local function best_task(group, median)
   end
 end
 
+-- What a call of this group about this task may take in tokens, at most: the group's prompt and answer, the picture and the
+-- facts, and an answer that could not be read, which is sent along (a token has a byte at least).
+local function tokens_of(group, r)
+  local f = redis.call('HMGET', k('group:' .. group), 'promptTokens', 'imageRule')
+  local by_rule = split(r.tok, '[^,]+')
+  local own = num(by_rule[num(f[2])])
+  if own == 0 then
+    for _, n in ipairs(by_rule) do own = math.max(own, num(n)) end
+  end
+  return num(f[1]) + own + #(r.un or '')
+end
+
+local function not_before(group, at, why, asked)
+  redis.call('ZADD', k'free', ms((asked or at) - ahead), group)
+  redis.call('HSET', k('group:' .. group), 'waitsFor', why, 'waitsUntil', ms(at))
+end
+
 -- Groups are asked in the order of their longest rest; one that cannot is put where it may be free again.
 local function take_one()
   local groups = redis.call('ZRANGEBYSCORE', k'free', '-inf', ms(t), 'LIMIT', 0, 64)
@@ -69,20 +86,28 @@ local function take_one()
     if not key then
       redis.call('ZADD', k'free', ms(closed), group)
     else
-      local at, why = free_at(group, t)
+      -- First for the smallest call: most groups that cannot are known without looking at tasks.
+      local at, why, windows = free_at(group, t, 1)
+      local id, camera, band, r
+      local tokens, asked = 0, nil
+      if at <= t + ahead then
+        id, camera, band = best_task(group, median_of(group))
+        r = id and read(id)
+        if r and windows.tokens then
+          tokens = tokens_of(group, r)
+          at, why = free_at(group, t, tokens)
+          asked = math.min(at, t + 1000) -- another task may need less, so that this is not the last word
+        end
+      end
       if at > t + ahead then
-        redis.call('ZADD', k'free', ms(at - ahead), group)
-        redis.call('HSET', k('group:' .. group), 'waitsFor', why)
+        not_before(group, at, why, asked)
       else
-        local median = median_of(group)
-        local id, camera, band = best_task(group, median)
         if id then
-          local r = read(id)
           leave_room(id, band, camera)
           local epoch = num(r.e) + 1
           local lease = id .. '#' .. epoch
           local slot = math.max(t, at)
-          stamp(group, lease, slot, slot + lapse)
+          stamp(group, lease, slot, slot + lapse, tokens)
           redis.call('ZADD', k'leases', ms(slot + lapse), lease)
           redis.call('HSET', k('task:' .. id), 's', 'taken', 'e', epoch, 'kg', group, 'key', key, 'tk', ms(t))
           local turn = redis.call('INCR', k'turn')

@@ -1,35 +1,71 @@
--- Quota windows: sliding logs of stamps, one zset an account and window.
+-- A key group's quota windows together: whether a call fits into all of them, and where a lease is stamped.
+--
+-- A lease's record, hash <p>lease:<id>#<epoch>, says where its stamps are, so that they are found again whatever became of
+-- the group meanwhile: g the group, a its account, n the tokens reserved, slot the key of the calls in flight, and for each
+-- window (its key after "window:") "cost|place". It lives from take to settle.
+local LAWS = { sliding = Sliding, fixed = Periods, calendar = Periods, bucket = Bucket }
+-- A call that never settles leaves its record behind for so long, beyond its own time-out.
+local RECORD_MS = 600000
 
--- windows: "name:limit:windowMs;…". A name that begins with @ is shared by all groups that have it.
-local function windows_of(group)
-  local key = k('group:' .. group)
-  local f = redis.call('HMGET', key, 'windows', 'account', 'guard', 'maxConcurrent')
-  local list = {}
-  for name, limit, window in string.gmatch(f[1] or '', '([^:;]+):([^:;]+):([^:;]+)') do
-    local owner = string.sub(name, 1, 1) == '@' and 'all' or (f[2] or group)
-    list[#list + 1] = { key = k('window:' .. owner .. ':' .. name), limit = tonumber(limit), ms = tonumber(window), name = name }
-  end
-  return list, num(f[3]), num(f[4]), k('window:' .. (f[2] or group) .. ':concurrent')
+local function window_named(id, guard)
+  local part = split(id, '[^:]+')
+  return { id = id, key = k('window:' .. id), unit = part[2], kind = part[3], ms = num(part[4]), zone = part[5], law = LAWS[part[3]], guard = guard }
 end
 
--- The earliest time from t on at which a call fits into every window (the lease `own` not counted): 0 when it is t itself,
--- else that time, and the window that made it wait. Stamps may lie ahead of t: leases are granted a little early.
-local function free_at(group, t, own)
-  local list, guard, most, slots = windows_of(group)
-  local at, why = 0, ''
-  for _, w in ipairs(list) do
-    local from = t - w.ms - guard
-    redis.call('ZREMRANGEBYSCORE', w.key, '-inf', ms(from))
-    local n = redis.call('ZCARD', w.key)
-    local mine = own and redis.call('ZRANK', w.key, own)
-    if mine then n = n - 1 end
-    if n >= w.limit then
-      local i = n - w.limit
-      if mine and mine <= i then i = i + 1 end
-      local nth = redis.call('ZRANGE', w.key, i, i, 'WITHSCORES')
-      local frees = num(nth[2]) + w.ms + guard
+local known_windows = {} -- of this run
+
+-- The group's windows; most calls in flight (0: any); the key of those; the account.
+-- windows: "name:limit:ms:unit:kind:zone;…". A name that begins with @ is shared by all groups that have it.
+function windows_of(group)
+  local known = known_windows[group]
+  if known then return unpack(known) end
+  local f = redis.call('HMGET', k('group:' .. group), 'windows', 'account', 'guard', 'maxConcurrent')
+  local account = f[2] or group
+  local list = {}
+  for _, text in ipairs(split(f[1], '[^;]+')) do
+    local part = split(text .. ':', '([^:]*):')
+    local name, unit, kind, zone = part[1], part[4] or 'requests', part[5] or 'sliding', part[6] or ''
+    local owner = string.sub(name, 1, 1) == '@' and '@' or account
+    local id = table.concat({ owner, unit, kind, part[3] }, ':') .. (zone ~= '' and ':' .. zone or '')
+    local w = window_named(id, math.ceil(num(f[3])))
+    w.name, w.limit = name, num(part[2])
+    if unit == 'tokens' then list.tokens = true end
+    list[#list + 1] = w
+  end
+  known_windows[group] = { list, num(f[4]), k('window:' .. account .. ':concurrent'), account }
+  return unpack(known_windows[group])
+end
+
+-- A call that needs more than a whole window holds is let in when the window is empty.
+local function cost_in(w, tokens) return w.unit == 'tokens' and math.min(math.max(tokens, 1), w.limit) or 1 end
+
+local function lease_key(lease) return k('lease:' .. lease) end
+
+-- id -> { lease, cost, place } of a lease's stamps, and its other fields.
+local function stamps_of(lease)
+  local flat = redis.call('HGETALL', lease_key(lease))
+  local stamps, fields = {}, {}
+  for i = 1, #flat, 2 do
+    local cost, place = string.match(flat[i + 1], '^(%d+)|(.*)$')
+    if cost then stamps[flat[i]] = { lease = lease, cost = num(cost), place = place } else fields[flat[i]] = flat[i + 1] end
+  end
+  return stamps, fields
+end
+
+-- The earliest time from t on at which a call of so many tokens fits into every window (the lease `own` not counted), and the
+-- window that made it wait. Stamps may lie ahead of t: leases are granted a little early.
+local function free_at(group, t, tokens, own)
+  local list, most, slots = windows_of(group)
+  local stamps = own and stamps_of(own) or {}
+  local at, why = t, ''
+  -- What fits into a fixed window now need not fit a moment later, so all are asked until nobody asks for more.
+  for _ = 1, 8 do
+    local before = at
+    for _, w in ipairs(list) do
+      local frees = w.law.free_from(w, at, cost_in(w, tokens), stamps[w.id])
       if frees > at then at, why = frees, w.name end
     end
+    if at == before then break end
   end
   if most > 0 then
     redis.call('ZREMRANGEBYSCORE', slots, '-inf', ms(t))
@@ -42,31 +78,82 @@ local function free_at(group, t, own)
       if frees > at then at, why = frees, 'maxConcurrent' end
     end
   end
-  return at, why
+  return at, why, list
 end
 
-local function stamp(group, lease, t, slot_until)
-  local list, _, most, slots = windows_of(group)
+local function stamp(group, lease, t, slot_until, tokens)
+  local list, most, slots, account = windows_of(group)
+  local record = { 'g', group, 'a', account, 'n', string.format('%.0f', tokens) }
   for _, w in ipairs(list) do
-    redis.call('ZADD', w.key, ms(t), lease)
-    redis.call('PEXPIRE', w.key, math.ceil(w.ms * 2 + 60000))
+    local cost = cost_in(w, tokens)
+    record[#record + 1] = w.id
+    record[#record + 1] = cost .. '|' .. w.law.add(w, lease, t, cost)
   end
-  if most > 0 then redis.call('ZADD', slots, ms(slot_until), lease) end
+  if most > 0 then
+    redis.call('ZADD', slots, ms(slot_until), lease)
+    record[#record + 1] = 'slot'
+    record[#record + 1] = slots
+  end
+  redis.call('HSET', lease_key(lease), unpack(record))
+end
+
+-- The stamps of a lease are at t now. With slot_until: its call begins, and has ended by then.
+local function move_stamps(group, lease, t, slot_until)
+  local stamps, fields = stamps_of(lease)
+  local record = {}
+  for _, w in ipairs((windows_of(group))) do
+    local known = stamps[w.id]
+    local cost = known and known.cost or cost_in(w, num(fields.n))
+    record[#record + 1] = w.id
+    record[#record + 1] = cost .. '|' .. (known and w.law.move(w, lease, known.place, cost, t) or w.law.add(w, lease, t, cost))
+  end
+  if #record > 0 then redis.call('HSET', lease_key(lease), unpack(record)) end
+  if slot_until then
+    if fields.slot then redis.call('ZADD', fields.slot, ms(slot_until), lease) end
+    redis.call('PEXPIRE', lease_key(lease), math.ceil(slot_until - t) + RECORD_MS)
+  end
+end
+
+-- Groups that wait for a place in the account's windows may have one now. Of those that share a window with all others, so
+-- many: a place given back is one call.
+local WOKEN = 64
+local function wake_groups(account, shared)
+  for _, group in ipairs(redis.call('SMEMBERS', k('groups-of:' .. account))) do
+    redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), group)
+  end
+  if not shared then return end
+  for _, group in ipairs(redis.call('ZRANGEBYSCORE', k'free', '(' .. ms(now()), '+inf', 'LIMIT', 0, WOKEN)) do
+    redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), group)
+  end
 end
 
 -- Gives all places of a lease back: only ever for one that was surely not spent.
-local function unstamp(group, lease)
-  local list, _, _, slots = windows_of(group)
-  for _, w in ipairs(list) do redis.call('ZREM', w.key, lease) end
-  redis.call('ZREM', slots, lease)
-  redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), group)
+local function unstamp(lease)
+  local stamps, fields = stamps_of(lease)
+  local shared = false
+  for id, own in pairs(stamps) do
+    local w = window_named(id, 0)
+    w.law.remove(w, lease, own.place, own.cost, now())
+    shared = shared or string.sub(id, 1, 2) == '@:'
+  end
+  if fields.slot then redis.call('ZREM', fields.slot, lease) end
+  redis.call('DEL', lease_key(lease))
+  if fields.a then wake_groups(fields.a, shared) end
 end
 
-local function free_slot(group, lease)
-  local f = redis.call('HMGET', k('group:' .. group), 'account', 'maxConcurrent')
-  if num(f[2]) > 0 then
-    if redis.call('ZREM', k('window:' .. (f[1] or group) .. ':concurrent'), lease) == 1 then
-      redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), group)
+-- The call has ended: its place among those in flight falls, and what it took in tokens, where that is known, is put for what
+-- was reserved: less as a rule, honestly more where the estimate was too low.
+local function end_call(lease, tokens)
+  local stamps, fields = stamps_of(lease)
+  if not fields.a then return end
+  local freed = fields.slot and redis.call('ZREM', fields.slot, lease) == 1
+  for id, own in pairs(stamps) do
+    local w = window_named(id, 0)
+    if tokens and w.unit == 'tokens' and tokens ~= own.cost then
+      w.law.adjust(w, lease, own.place, tokens - own.cost, now())
+      freed = freed or tokens < own.cost
     end
   end
+  redis.call('DEL', lease_key(lease))
+  if freed then wake_groups(fields.a, false) end
 end

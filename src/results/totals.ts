@@ -56,16 +56,17 @@ export function percentile(sorted: readonly number[], share: number): number | n
 }
 
 /**
- * All groups are one pool, so that a window counts over all of them: used ÷ limit of the windows of equal length, of the
- * groups that may be called; the tightest length is told. 0 without any.
+ * All groups are one pool, so that a window counts over all of them: used ÷ limit of the windows of equal unit and length, of
+ * the groups that may be called; the tightest is told. 0 without any.
  */
 export function quotaUsed(keyGroups: readonly KeyGroupEvent[]): number {
-  const pools = new Map<number, { used: number; limit: number }>();
+  const pools = new Map<string, { used: number; limit: number }>();
   for (const { state, windows } of keyGroups) {
-    if (state === "disabled" || state === "unmanned") continue;
-    for (const { windowMs, used, limit } of windows) {
-      const pool = pools.get(windowMs) ?? { used: 0, limit: 0 };
-      pools.set(windowMs, { used: pool.used + used, limit: pool.limit + limit });
+    if (state === "disabled" || state === "unmanned" || state === "removed") continue;
+    for (const { unit, windowMs, used, limit } of windows) {
+      const length = `${windowMs} ms of ${unit}`;
+      const pool = pools.get(length) ?? { used: 0, limit: 0 };
+      pools.set(length, { used: pool.used + used, limit: pool.limit + limit });
     }
   }
   return Math.min(1, Math.max(0, ...[...pools.values()].map(({ used, limit }) => (limit > 0 ? used / limit : 0))));

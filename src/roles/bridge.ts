@@ -28,6 +28,8 @@ import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 const HOUR_MS = 3_600_000;
 const SWEEP_MS = 250;
 const SNAPSHOT_MS = 1_000;
+/** The store knows of eight days; asking this often also mends it soon after its clock stepped. */
+const RENEW_CALENDAR_MS = 60_000;
 const POISON = { code: "POISON", message: "processing this message ended the process five times" };
 const MAX_OUTBOX = 50_000;
 
@@ -71,8 +73,16 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     const storeRun = await followRun(redis, context, signal, (run) => register(run, true));
     await register(storeRun.id(), false);
 
-    const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
     const run = (what: string, work: Promise<void>) => acquired.add(work, what, (done) => done);
+    run(
+      "calendar",
+      loop(context, signal, "calendar of the windows", async () => {
+        await context.clock.sleep(RENEW_CALENDAR_MS, signal);
+        await quota.renewCalendar(groups);
+      }),
+    );
+
+    const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
     run("write back", writeBack(await writeBackParts(redis, acquired, signal), context, signal));
     run("fan out", fanOut({ quota, queues, woken: (until) => signalled(signals, KEYS.wake, until) }, context, signal));
     run(

@@ -15,6 +15,7 @@ import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { SpentLately } from "../queues/spent-lately.ts";
 import { putBack } from "../queues/store-forgot.ts";
+import { ANSWER_TOKENS } from "../queues/token-estimate.ts";
 import type { Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
@@ -61,6 +62,7 @@ export function createWorker(settings: Settings, context: Context): Service & { 
         redis,
         onWake: (listener) => onMessage(signals, listener),
         stirring: (withinMs) => quota.stirring(withinMs),
+        leaving: () => quota.leaving(),
         assess: (job) => assessGroup(job, parts, context),
         graceMs: GRACE_MS,
       },
@@ -89,7 +91,14 @@ function visionClients(groups: readonly KeyGroup[], settings: Settings, context:
       group.keys.map((key): [string, VisionClient] => [
         `${group.id}/${key.id}`,
         createVisionClient(
-          { baseUrl: group.baseUrl, secret: key.secret, model: group.model, provider: group.provider, timeoutMs },
+          {
+            baseUrl: group.baseUrl,
+            secret: key.secret,
+            model: group.model,
+            provider: group.provider,
+            timeoutMs,
+            maxTokens: ANSWER_TOKENS,
+          },
           context,
         ),
       ]),

@@ -83,9 +83,10 @@ export class RunCounters {
   }
 }
 
-/** Share of the calls that the narrowest window would have allowed in that time. */
+/** Share of the calls that the narrowest window of requests would have allowed in that time. */
 function quotaUsed(group: KeyGroupEvent, calls: number, seconds: number): number {
-  const allowed = Math.min(...group.windows.map((w) => w.limit * Math.max(1, (seconds * 1000) / w.windowMs)));
+  const calling = group.windows.filter((w) => w.unit === "requests");
+  const allowed = Math.min(...calling.map((w) => w.limit * Math.max(1, (seconds * 1000) / w.windowMs)));
   return Number.isFinite(allowed) && allowed > 0 ? Math.round((1000 * calls) / allowed) / 1000 : 0;
 }
 

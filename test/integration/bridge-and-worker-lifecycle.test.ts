@@ -80,6 +80,7 @@ describe("the key groups' workers", () => {
         return () => listeners.delete(listener);
       },
       stirring: async () => groups.map(({ id }) => id),
+      leaving: async () => [],
       assess: () => Promise.reject(new Error("there are no jobs")),
       graceMs: 1_000,
       ...over,

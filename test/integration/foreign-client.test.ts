@@ -17,7 +17,8 @@ async function scene() {
   const group = {
     ...{ id: "sim-a", provider: "simulator", model: "sim-vl", simulated: true, state: "available", cause: null },
     ...{ coolingLeftMs: 0, inFlight: 0, calls: 3, ok: 3, rejected429: 0, failures: {}, medianLatencyMs: 300 },
-    windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000, used: 1 }],
+    windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000, unit: "requests", kind: "sliding", used: 1 }],
+    waitsFor: { window: "requestsPerSecond", leftMs: 20 },
   };
   const totals = {
     ...{ groups: 1, waiting: 0, inFlight: 0, outcomes: { assessed: 1 }, endToEndP50Ms: 900, endToEndP95Ms: 1_200 },
@@ -136,7 +137,7 @@ test("cameras, key groups, totals and health are told when they change, with the
   );
   expectDocumented(
     keyGroup,
-    "id provider model simulated state cause coolingLeftMs inFlight windows calls ok rejected429 failures medianLatencyMs",
+    "id provider model simulated state cause coolingLeftMs inFlight windows waitsFor calls ok rejected429 failures medianLatencyMs",
   );
   expectDocumented(
     total,

@@ -16,6 +16,7 @@ const keyGroup = (id: string): string => {
     coolingLeftMs: 0,
     inFlight: 0,
     windows: [],
+    waitsFor: null,
     calls: 0,
     ok: 0,
     rejected429: 0,

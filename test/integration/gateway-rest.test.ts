@@ -69,6 +69,7 @@ test("snapshot, cameras and key groups: what the store says; a camera nobody ren
     coolingLeftMs: 0,
     inFlight: 0,
     windows: [],
+    waitsFor: null,
     calls: 1,
     ok: 1,
     rejected429: 0,

@@ -443,8 +443,8 @@ test("the store's clock stepping back 60 s neither stops the calls for long nor 
   const ahead = Number(seconds) * 1000 + 60_000;
   // As if all of this had been stamped by a clock that was a minute ahead.
   await redis.set("{vl}:clock", ahead);
-  const stamps = await redis.zrange("{vl}:window:group-a:requestsPerSecond", "0", "-1");
-  for (const lease of stamps) await redis.zadd("{vl}:window:group-a:requestsPerSecond", ahead, lease);
+  const stamps = await redis.zrange("{vl}:window:group-a:requests:sliding:1000", "0", "-1");
+  for (const lease of stamps) await redis.zadd("{vl}:window:group-a:requests:sliding:1000", ahead, lease);
   expect((await quota.take(6)).taken).toHaveLength(0);
   expect(await redis.hget("{vl}:counters", "clockSteps")).toBe("1");
   await groups(many(3)); // its worker says again that it lives

@@ -62,5 +62,9 @@ test("quota is one pool over the groups that may be called; the tightest window 
     }) as KeyGroupEvent;
   expect(quotaUsed([group("in_use", 5, 10), group("available", 0, 30)])).toBe(0.5);
   expect(quotaUsed([group("in_use", 1, 90), group("disabled", 0, 0)])).toBe(0.9);
+  const tokens = { name: "tokensPerMinute", limit: 1_000, windowMs: 60_000, unit: "tokens", used: 700 };
+  expect(quotaUsed([group("in_use", 0, 10), { state: "in_use", windows: [tokens] } as unknown as KeyGroupEvent])).toBe(
+    0.7,
+  );
   expect(quotaUsed([])).toBe(0);
 });

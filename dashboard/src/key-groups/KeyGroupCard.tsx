@@ -1,4 +1,4 @@
-import { Ban, CircleDot, Hourglass, Snowflake, UserX } from "lucide-react";
+import { Ban, CircleDot, Hourglass, LogOut, Snowflake, UserX } from "lucide-react";
 import { memo } from "react";
 import type { KeyGroupEvent } from "../../../src/events.ts";
 import { age, codeInWords, count, duration, interval } from "../look/format.ts";
@@ -11,6 +11,7 @@ const STATES = {
   cooling: { Icon: Snowflake, word: "Cooling" },
   disabled: { Icon: Ban, word: "Disabled" },
   unmanned: { Icon: UserX, word: "No worker" },
+  removed: { Icon: LogOut, word: "Removed" },
 } as const satisfies Record<KeyGroupEvent["state"], unknown>;
 
 export const KeyGroupCard = memo(function KeyGroupCard({ group }: { group: KeyGroupEvent }) {
@@ -31,9 +32,12 @@ export const KeyGroupCard = memo(function KeyGroupCard({ group }: { group: KeyGr
       ) : null}
       <ul className={styles.windows}>
         {group.windows.map((window) => (
-          <li key={window.name}>
+          <li key={`${window.name} ${window.windowMs}`}>
             <span className={styles.window}>
-              <span>{interval(window.windowMs)}</span>
+              <span>
+                {interval(window.windowMs)}
+                {window.unit === "tokens" ? " tokens" : ""}
+              </span>
               <span>
                 {count(window.used)}/{count(window.limit)}
               </span>
@@ -62,6 +66,11 @@ function describe(group: KeyGroupEvent): string {
   return [
     `${group.provider}, ${group.model}${group.simulated ? " (simulated)" : ""}`,
     `${group.inFlight} in flight, ${group.ok} of ${group.calls} calls answered, ${group.rejected429} refused with 429`,
+    ...group.windows.map(
+      ({ name, kind, zone, unit, used, limit }) =>
+        `${name} (${kind}${zone ? `, ${zone}` : ""}): ${count(used)} of ${count(limit)} ${unit}`,
+    ),
+    group.waitsFor ? `waits for ${group.waitsFor.window}, ${duration(group.waitsFor.leftMs)}` : null,
     group.medianLatencyMs === null ? null : `median latency ${duration(group.medianLatencyMs)}`,
     ...failures,
   ]
