@@ -87,7 +87,7 @@ local function take_one()
       redis.call('ZADD', k'free', ms(closed), group)
     else
       -- First for the smallest call: most groups that cannot are known without looking at tasks.
-      local at, why, windows = free_at(group, t, 1)
+      local at, why, windows = free_at(group, t, num(redis.call('HGET', k('group:' .. group), 'promptTokens')))
       local id, camera, band, r
       local tokens, asked = 0, nil
       if at <= t + ahead then

@@ -8,10 +8,10 @@
 -- Each kind of window has the same functions. w: the window (windows_of in windows.lua). A place is what a lease's record keeps
 -- of its stamp there. cost: requests or tokens. own: { lease, place, cost } of a lease that is not to be counted.
 --   free_from(w, t, cost, own)   the earliest moment from t on at which so much fits, given what is counted now
---   add(w, lease, t, cost)       stamps; returns the place
---   move(w, lease, place, cost, t)   the stamp is at t now; returns the new place
---   remove(w, lease, place, cost, t)   gives it back
---   adjust(w, lease, place, more, t)   it costs so much more (or less)
+--   add(w, lease, t, cost, spent)    stamps; returns the place
+--   move(w, lease, place, cost, t)   it is spent, and its stamp is at t now; returns the new place
+--   remove(w, lease, place, cost)    gives it back
+--   adjust(w, lease, place, more)    it costs so much more (or less)
 --   used(w, t)                   what is counted now, for people
 --   step_back(w, t)              the clock went back to t: what lies ahead counts one full window from t on
 local EXACT_MS = 3600000

@@ -105,7 +105,7 @@ local function move_stamps(group, lease, t, slot_until)
     local known = stamps[w.id]
     local cost = known and known.cost or cost_in(w, num(fields.n))
     record[#record + 1] = w.id
-    record[#record + 1] = cost .. '|' .. (known and w.law.move(w, lease, known.place, cost, t) or w.law.add(w, lease, t, cost))
+    record[#record + 1] = cost .. '|' .. (known and w.law.move(w, lease, known.place, cost, t) or w.law.add(w, lease, t, cost, true))
   end
   if #record > 0 then redis.call('HSET', lease_key(lease), unpack(record)) end
   if slot_until then
@@ -133,7 +133,7 @@ local function unstamp(lease)
   local shared = false
   for id, own in pairs(stamps) do
     local w = window_named(id, 0)
-    w.law.remove(w, lease, own.place, own.cost, now())
+    w.law.remove(w, lease, own.place, own.cost)
     shared = shared or string.sub(id, 1, 2) == '@:'
   end
   if fields.slot then redis.call('ZREM', fields.slot, lease) end
@@ -150,7 +150,7 @@ local function end_call(lease, tokens)
   for id, own in pairs(stamps) do
     local w = window_named(id, 0)
     if tokens and w.unit == 'tokens' and tokens ~= own.cost then
-      w.law.adjust(w, lease, own.place, tokens - own.cost, now())
+      w.law.adjust(w, lease, own.place, tokens - own.cost)
       freed = freed or tokens < own.cost
     end
   end
