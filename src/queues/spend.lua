@@ -35,7 +35,7 @@ else
   local tokens = num(redis.call('HGET', lease_key(lease), 'n'))
   local at, window = free_at(r.kg, t, tokens, lease)
   if at > t + 100 or (at > t and ARGV[7] ~= '1') then why = 'no room in ' .. window
-  elseif at > t then return { 'wait', ms(at - t) } end
+  elseif at > t then return { 'wait', ms(at - t + 0.001) } end -- the next microsecond, not this one again
 end
 local dl = num(r.dl)
 if dl > 0 and dl <= t then why = 'the deadline passed' end

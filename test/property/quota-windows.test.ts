@@ -94,6 +94,8 @@ const step = fc.record({
 interface Call {
   lease: Taken;
   account: string;
+  spentAtMs: number;
+  /** Its stamp. */
   atMs: number;
   tokens: number;
   settled: boolean;
@@ -140,7 +142,8 @@ class World {
     const answer = await this.quota.spend(lease, "w:1", 5_000, false);
     this.unspent = this.unspent.filter((one) => one !== lease);
     if (answer.kind !== "granted") return;
-    const call: Call = { lease, account: this.account(lease), atMs: Number(answer.startedAt), tokens, settled: false };
+    const atMs = Number(answer.startedAt);
+    const call: Call = { lease, account: this.account(lease), spentAtMs: atMs, atMs, tokens, settled: false };
     this.calls.push(call);
     expect(this.faultsOf(call)).toEqual([]);
   }
@@ -155,7 +158,8 @@ class World {
       ? ({ kind: "back", avoidMs: 0 } as const)
       : ({ kind: "assessed", verdict: {}, meta: {} } as const);
     await this.quota.settle(call.lease, ending, feedback);
-    if (!back) call.tokens = tokens;
+    // Ten minutes after its time-out a call is not waited for any more: what it reserved is what it took.
+    if (!back && store.nowMs() < call.spentAtMs + 606_000) call.tokens = tokens;
   }
 
   /** Every lease that was not spent is gone; what the store counts is what was spent, but for what a kind is stricter by. */
