@@ -331,3 +331,39 @@ async function drain(world: World, admitted: number) {
   expect(new Set(ended).size).toBe(ended.length);
   expect(ended.length).toBe(admitted);
 }
+
+const laws: Omit<QuotaWindow, "name">[] = [
+  { limit: 3, windowMs: 60_000 },
+  { limit: 3, windowMs: 7_200_000 },
+  { limit: 3, windowMs: 60_000, kind: "fixed" },
+  { limit: 3, windowMs: 60_000, kind: "bucket" },
+  { limit: 3, windowMs: DAY, kind: "calendar", zone: "America/Los_Angeles" },
+];
+const ofTokens = laws.map((law) => ({ ...law, limit: 6_000, unit: "tokens" as const }));
+
+test.each([...laws, ...ofTokens])(
+  "the store's clock steps back an hour: what was counted counts one full window from then on, %j",
+  async (law) => {
+    store.set(Date.parse("2026-03-07T12:00:00Z"));
+    await store.redis.flushall();
+    const world = new World([aKeyGroup({ id: "g0", windows: [{ name: "w", ...law }] })]);
+    await world.register();
+    await world.room.admit(
+      Array.from({ length: 12 }, () => anArrival({ freshnessSeconds: 0, capturedAtMs: store.nowMs() })),
+    );
+    const callAll = async () => {
+      await world.register(); // its worker says again that it lives
+      await store.redis.zadd("{vl}:free", 0, "g0");
+      const { taken } = await world.quota.take(9);
+      for (const lease of taken) await world.quota.spend(lease, "w:1", 5_000, false);
+      return taken.length;
+    };
+    expect(await callAll()).toBe(3);
+    store.set(store.nowMs() - 3_600_000);
+    expect(await callAll()).toBe(0);
+    store.set(store.nowMs() + law.windowMs * 0.3);
+    expect(await callAll()).toBe(0);
+    store.set(store.nowMs() + law.windowMs * 2.5);
+    expect(await callAll()).toBe(3);
+  },
+);
