@@ -17,6 +17,7 @@
 --           <p>held hash <group>/<key> -> time until which a living worker holds that key
 -- Windows:  <p>window:<account>:<unit>:<kind>:<ms>[:<zone>], see window-*.lua;  <p>window:<account>:concurrent zset lease -> end
 --           <p>lease:<id>#<epoch> hash: its stamps, see windows.lua;  <p>calendar hash zone -> starts of its days
+-- Store:    <p>run the store's run that the windows belong to, where it may forget (run.lua)
 
 local P = KEYS[1]
 local BANDS = 5

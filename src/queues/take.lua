@@ -61,18 +61,6 @@ local function best_task(group, median)
   end
 end
 
--- What a call of this group about this task may take in tokens, at most: the group's prompt and answer, the picture and the
--- facts, and an answer that could not be read, which is sent along (a token has a byte at least).
-local function tokens_of(group, r)
-  local f = redis.call('HMGET', k('group:' .. group), 'promptTokens', 'imageRule')
-  local by_rule = split(r.tok, '[^,]+')
-  local own = num(by_rule[num(f[2])])
-  if own == 0 then
-    for _, n in ipairs(by_rule) do own = math.max(own, num(n)) end
-  end
-  return num(f[1]) + own + #(r.un or '')
-end
-
 local function not_before(group, at, why, asked)
   redis.call('ZADD', k'free', ms((asked or at) - ahead), group)
   redis.call('HSET', k('group:' .. group), 'waitsFor', why, 'waitsUntil', ms(at))

@@ -81,13 +81,26 @@ local function free_at(group, t, tokens, own)
   return at, why, list
 end
 
-local function stamp(group, lease, t, slot_until, tokens)
+-- What a call of this group about this task may take in tokens, at most: the group's prompt and answer, the picture and the
+-- facts, and an answer that could not be read, which is sent along (a token has a byte at least).
+local function tokens_of(group, r)
+  local f = redis.call('HMGET', k('group:' .. group), 'promptTokens', 'imageRule')
+  local by_rule = split(r.tok, '[^,]+')
+  local own = num(by_rule[num(f[2])])
+  if own == 0 then
+    for _, n in ipairs(by_rule) do own = math.max(own, num(n)) end
+  end
+  return num(f[1]) + own + #(r.un or '')
+end
+
+-- spent: the call has begun already.
+local function stamp(group, lease, t, slot_until, tokens, spent)
   local list, most, slots, account = windows_of(group)
   local record = { 'g', group, 'a', account, 'n', string.format('%.0f', tokens) }
   for _, w in ipairs(list) do
     local cost = cost_in(w, tokens)
     record[#record + 1] = w.id
-    record[#record + 1] = cost .. '|' .. w.law.add(w, lease, t, cost)
+    record[#record + 1] = cost .. '|' .. w.law.add(w, lease, t, cost, spent)
   end
   if most > 0 then
     redis.call('ZADD', slots, ms(slot_until), lease)

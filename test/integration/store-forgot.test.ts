@@ -15,7 +15,7 @@ import { aKeyGroup, anArrival, LIVES } from "../support/tasks.ts";
 
 const KEY = { keyGroup: "group-a", keyId: "key-1" };
 const MINUTE = { name: "requestsPerMinute", limit: 8, windowMs: 60_000 };
-const LOG = "{vl}:window:group-a:requestsPerMinute";
+const LOG = "{vl}:window:group-a:requests:sliding:60000";
 /** How long the groups stay closed. */
 const CLOSED_MS = 3_000;
 
