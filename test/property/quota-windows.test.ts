@@ -332,6 +332,38 @@ async function drain(world: World, admitted: number) {
   expect(ended.length).toBe(admitted);
 }
 
+test("what a bucket gets back late is not what dripped over meanwhile, and what it gets back while busy is all of it", async () => {
+  store.set(Date.parse("2026-03-07T12:00:00Z"));
+  await store.redis.flushall();
+  const world = new World([
+    aKeyGroup({ id: "g0", windows: [{ name: "w", limit: 8_000, windowMs: 10_000, unit: "tokens", kind: "bucket" }] }),
+  ]);
+  await world.register();
+  await world.room.admit(
+    Array.from({ length: 20 }, () => anArrival({ freshnessSeconds: 0, capturedAtMs: store.nowMs() })),
+  );
+  /** Calls as many as are let through at once; each is checked against the model. */
+  const callAll = async (most: number) => {
+    await store.redis.zadd("{vl}:free", 0, "g0");
+    const { taken } = await world.quota.take(most);
+    for (const lease of taken) await world.spend(lease);
+    return world.calls.slice(world.calls.length - taken.length);
+  };
+  const [early] = await callAll(1);
+  store.set(store.nowMs() + 11_000); // long full again
+  expect(await callAll(9)).toHaveLength(4);
+  if (early) await world.settle(early, 0);
+  expect(await callAll(9)).toHaveLength(0);
+
+  store.set(store.nowMs() + 2_600); // not full, and never since
+  const [busy] = await callAll(9);
+  expect(busy).toBeDefined();
+  store.set(store.nowMs() + 1_500);
+  expect(await callAll(9)).toHaveLength(0);
+  if (busy) await world.settle(busy, 0);
+  expect(await callAll(9)).toHaveLength(1);
+});
+
 const laws: Omit<QuotaWindow, "name">[] = [
   { limit: 3, windowMs: 60_000 },
   { limit: 3, windowMs: 7_200_000 },
