@@ -20,7 +20,7 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
   const places = used.split(",").map(Number);
   const coolingLeftMs = Math.max(0, number("coolUntil") - Number(now));
   const state = stateOf({
-    disabled: record.get("disabled") === "1",
+    disabled: record.get("disabled") === "1" || record.get("keys") === "",
     manned: Number(manned),
     usable: Number(usable),
     cooling: coolingLeftMs > 0,

@@ -1,52 +1,42 @@
 /**
- * The keys' file: key groups, each one quota domain, with its windows and keys. Secrets stay in this process: what goes
- * into the store (`registration`) has none.
+ * The contract of key groups: each one quota domain, with its windows and keys. src/keys reads them from the keys' file.
+ * Secrets stay in this process: what goes into the store (`registration`) has none.
  */
-import { existsSync } from "node:fs";
 import { z } from "zod";
-import { VigilaneError } from "../errors.ts";
-import { KEY_GROUP_ID } from "../names.ts";
 import type { Settings } from "../settings.ts";
-import { readYamlFile } from "../yaml-file.ts";
 
 /** Limits of one account and model, all sliding windows. At least one of the request windows is needed. */
-const Windows = z.strictObject({
+const WindowLimits = z.strictObject({
   requestsPerSecond: z.number().int().min(1).max(10_000).optional(),
   requestsPerMinute: z.number().int().min(1).max(600_000).optional(),
   requestsPerDay: z.number().int().min(1).max(1_000_000).optional(),
   /** Calls in flight at once. */
   maxConcurrent: z.number().int().min(1).max(10_000).optional(),
 });
+export const Windows = WindowLimits.refine(
+  (w) => w.requestsPerSecond || w.requestsPerMinute || w.requestsPerDay,
+  "needs at least one of requestsPerSecond, requestsPerMinute, requestsPerDay",
+);
+export type Windows = z.infer<typeof Windows>;
 
 const WINDOW_MS = { requestsPerSecond: 1_000, requestsPerMinute: 60_000, requestsPerDay: 86_400_000 } as const;
 type WindowName = keyof typeof WINDOW_MS;
 
-const Key = z.strictObject({
-  id: z.string().regex(/^[A-Za-z0-9._-]{1,60}$/),
-  /** The key itself, or `${NAME}` to take it from the environment. */
-  secret: z.string().min(1),
-  enabled: z.boolean().default(true),
-});
+/** What the file says of windows, as they are kept. */
+export function windowsOf({ maxConcurrent = 0, ...limits }: Windows): Pick<KeyGroup, "windows" | "maxConcurrent"> {
+  const windows = (Object.keys(WINDOW_MS) as WindowName[]).flatMap((name) => {
+    const limit = limits[name];
+    return limit ? [{ name, limit, windowMs: WINDOW_MS[name] }] : [];
+  });
+  return { windows, maxConcurrent };
+}
 
-const KeyGroupEntry = z.strictObject({
-  id: z.string().regex(KEY_GROUP_ID, "must be 1 to 40 of a-z, 0-9 and dash"),
-  provider: z.string().default("custom"),
-  /** Any OpenAI-compatible server, up to and including its version. Provider "simulated": default the simulator's own. */
-  baseUrl: z.url({ protocol: /^https?$/ }).optional(),
-  /** Provider "simulated": default simulated-vision. */
-  model: z.string().min(1).optional(),
-  /** Groups of one account share their windows. Default: the group's id. */
-  account: z
-    .string()
-    .regex(/^[A-Za-z0-9._-]{1,80}$/)
-    .optional(),
-  windows: Windows.refine(
-    (w) => w.requestsPerSecond || w.requestsPerMinute || w.requestsPerDay,
-    "needs at least one of requestsPerSecond, requestsPerMinute, requestsPerDay",
-  ),
-  keys: z.array(Key).min(1),
+/** Shared by all real groups: so many calls a day, whatever the file allows. */
+export const dayCap = (calls: number): QuotaWindow => ({
+  name: "@callsPerDay",
+  limit: calls,
+  windowMs: WINDOW_MS.requestsPerDay,
 });
-const KeysFile = z.strictObject({ keyGroups: z.array(KeyGroupEntry).min(1) });
 
 export interface QuotaWindow {
   name: string;
@@ -54,9 +44,36 @@ export interface QuotaWindow {
   windowMs: number;
 }
 
+/**
+ * How one of several is chosen, keys of a group or groups among each other:
+ *   round_robin    the one that was chosen longest ago
+ *   least_loaded   the one with the fewest calls in flight
+ *   weighted       in proportion to the weights: a higher one gets more
+ *   random         any, by chance
+ */
+export const STRATEGIES = ["round_robin", "least_loaded", "weighted", "random"] as const;
+export type Strategy = (typeof STRATEGIES)[number];
+
 export interface ApiKey {
   id: string;
   secret: string;
+  /** A higher one gets more, where the group's strategy is weighted. */
+  weight: number;
+}
+
+/** What a call costs, in the account's currency. */
+export interface Price {
+  perMillionInputTokens?: number | undefined;
+  perMillionOutputTokens?: number | undefined;
+  perCall?: number | undefined;
+}
+
+/** What the server knows beyond the plain request. */
+export interface Capabilities {
+  /** response_format json_object. */
+  jsonObject: boolean;
+  /** response_format json_schema. */
+  jsonSchema: boolean;
 }
 
 export interface KeyGroup {
@@ -68,7 +85,15 @@ export interface KeyGroup {
   windows: QuotaWindow[];
   /** Most calls in flight; 0: no limit of its own. */
   maxConcurrent: number;
+  /** Those that are enabled; none: the group is disabled. */
   keys: ApiKey[];
+  /** How a key of the group is chosen. */
+  strategy: Strategy;
+  /** Among the groups, where the file's routing is weighted. */
+  weight: number;
+  price: Price | null;
+  region: string | null;
+  capabilities: Capabilities;
   /** True: its verdicts are simulated. */
   simulated: boolean;
 }
@@ -76,34 +101,8 @@ export interface KeyGroup {
 /** Calls a day over all real keys while the setting callsPerDay says nothing. */
 export const DEFAULT_CALLS_PER_DAY = 200;
 
-/** The file of key groups that these settings mean, or undefined: the simulated provider. */
-export function keysFile(settings: Pick<Settings, "keys">): string | undefined {
-  if (settings.keys) return settings.keys;
-  return existsSync("config/keys.yaml") ? "config/keys.yaml" : undefined;
-}
-
-/** Reads, checks and completes the key groups. Every fault is reported at once with its line; none shows a secret. */
-export function loadKeyGroups(settings: Settings, env: NodeJS.ProcessEnv = process.env): KeyGroup[] {
-  const path = keysFile(settings);
-  if (!path) return simulatedKeyGroups(settings);
-  const file = readYamlFile(path, KeysFile);
-  const faults: string[] = [...file.faults];
-  const groups = (file.value?.keyGroups ?? []).map((entry, i) => complete(entry, i, { path, env, faults, settings }));
-  for (const [i, group] of groups.entries()) {
-    if (groups.findIndex((other) => other.id === group.id) !== i)
-      faults.push(`${path}: two key groups have the id ${group.id}`);
-  }
-  if (faults.length > 0)
-    throw new VigilaneError("SETTINGS_INVALID", `the keys' file is wrong:\n  - ${faults.join("\n  - ")}`);
-  const cap = settings.callsPerDay ?? DEFAULT_CALLS_PER_DAY;
-  if (cap > 0)
-    for (const group of groups.filter(({ simulated }) => !simulated))
-      group.windows.push({ name: "@callsPerDay", limit: cap, windowMs: WINDOW_MS.requestsPerDay });
-  return groups;
-}
-
-const SIMULATED_MODEL = "simulated-vision";
-const simulatorBaseUrl = ({ simulatorUrl }: Pick<Settings, "simulatorUrl">) =>
+export const SIMULATED_MODEL = "simulated-vision";
+export const simulatorBaseUrl = ({ simulatorUrl }: Pick<Settings, "simulatorUrl">) =>
   new URL("/v1", simulatorUrl ?? "http://127.0.0.1:1").href;
 
 /** Ten accounts of 5 calls a second and 300 a minute at the simulated provider. */
@@ -121,7 +120,12 @@ export function simulatedKeyGroups(settings: Pick<Settings, "simulatorUrl">): Ke
         { name: "requestsPerMinute", limit: 300, windowMs: 60_000 },
       ],
       maxConcurrent: 0,
-      keys: [{ id: `key-${n}`, secret: `sim-key-${n}` }],
+      keys: [{ id: `key-${n}`, secret: `sim-key-${n}`, weight: 1 }],
+      strategy: "round_robin",
+      weight: 1,
+      price: null,
+      region: null,
+      capabilities: { jsonObject: false, jsonSchema: false },
       simulated: true,
     };
   });
@@ -132,6 +136,7 @@ export function sustainedCallsPerSecond(groups: readonly KeyGroup[]): number {
   const accounts = new Map<string, number>();
   let shared = Number.POSITIVE_INFINITY;
   for (const group of groups) {
+    if (group.keys.length === 0) continue;
     const own = group.windows.filter((w) => !w.name.startsWith("@"));
     const rate = Math.min(...own.map((w) => (w.limit * 1000) / w.windowMs));
     accounts.set(group.account, Math.max(accounts.get(group.account) ?? 0, rate));
@@ -155,51 +160,5 @@ export function registration(group: KeyGroup) {
       simulated: group.simulated,
       windows: group.windows,
     }),
-  };
-}
-
-interface Reading {
-  path: string;
-  env: NodeJS.ProcessEnv;
-  faults: string[];
-  settings: Pick<Settings, "simulatorUrl">;
-}
-
-function complete(
-  entry: z.infer<typeof KeyGroupEntry>,
-  index: number,
-  { path, env, faults, settings }: Reading,
-): KeyGroup {
-  const { maxConcurrent, ...limits } = entry.windows;
-  const windows = (Object.keys(WINDOW_MS) as WindowName[]).flatMap((name) => {
-    const limit = limits[name];
-    return limit ? [{ name, limit, windowMs: WINDOW_MS[name] }] : [];
-  });
-  const keys = entry.keys
-    .filter((key) => key.enabled)
-    .map((key) => {
-      const reference = /^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$/.exec(key.secret)?.[1];
-      if (!reference) return { id: key.id, secret: key.secret };
-      const secret = env[reference];
-      if (!secret) faults.push(`${path}: keyGroups.${index}, key ${key.id}: the environment has no ${reference}`);
-      return { id: key.id, secret: secret ?? "" };
-    });
-  if (keys.length === 0) faults.push(`${path}: keyGroups.${index} (${entry.id}): every key is disabled`);
-  const simulated = entry.provider === "simulated";
-  const baseUrl = entry.baseUrl ?? (simulated ? simulatorBaseUrl(settings) : undefined);
-  const model = entry.model ?? (simulated ? SIMULATED_MODEL : undefined);
-  for (const [name, value] of Object.entries({ baseUrl, model })) {
-    if (!value) faults.push(`${path}: keyGroups.${index} (${entry.id}): ${name} is missing`);
-  }
-  return {
-    id: entry.id,
-    provider: entry.provider,
-    baseUrl: baseUrl ?? "",
-    model: model ?? "",
-    account: entry.account ?? entry.id,
-    windows,
-    maxConcurrent: maxConcurrent ?? 0,
-    keys,
-    simulated,
   };
 }

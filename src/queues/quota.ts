@@ -88,10 +88,15 @@ export interface UnreadableAnswer {
 export type Settled = { kind: "done" | "back" | "stale"; word: string };
 
 export interface Quota {
-  /** Makes these groups the known ones. Windows' logs outlive a group, by account. */
+  /**
+   * Makes these groups the known ones. Windows' logs outlive a group, by account. Tasks that were on their way to a group
+   * that is gone, or has no key any more, are back in the waiting room when it resolves; calls under way go on. `renewed`:
+   * keys that begin anew, whatever a provider held against them.
+   */
   register(
     groups: readonly KeyGroup[],
     lives: { recordMs: number; failedRecordMs: number; imageMs: number },
+    renewed?: readonly { keyGroup: string; keyId: string }[],
   ): Promise<void>;
   /** A living worker holds these keys for the next `forMs`: without it a group gets no lease. */
   hold(keys: readonly { keyGroup: string; keyId: string }[], forMs: number): Promise<void>;

@@ -25,12 +25,12 @@ const MOST_WAITS = 4;
 
 export function createQuota(redis: Redis, clock: Pick<Clock, "monotonicMs" | "sleep">): Quota {
   return {
-    async register(groups, lives) {
-      await registerScript.run(
-        redis,
-        [PREFIX],
-        [JSON.stringify(lives), ...groups.map((group) => JSON.stringify(registration(group)))],
-      );
+    async register(groups, lives, renewed = []) {
+      const entries = groups.map((group) => {
+        const keys = renewed.filter(({ keyGroup }) => keyGroup === group.id).map(({ keyId }) => keyId);
+        return JSON.stringify({ ...registration(group), renewed: keys.join(",") });
+      });
+      await registerScript.run(redis, [PREFIX], [JSON.stringify(lives), ...entries]);
     },
 
     async hold(keys, forMs) {

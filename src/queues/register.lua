@@ -1,22 +1,44 @@
 -- Makes key groups known (and forgets those that are not named). ARGV[1] settings as JSON; ARGV[2…] one JSON a group:
--- { id, account, windows: "name:limit:ms;…", maxConcurrent, keys: "a,b", json }
+-- { id, account, windows: "name:limit:ms;…", maxConcurrent, keys: "a,b", json, renewed: "a" (keys that begin anew) }
 local s = cjson.decode(ARGV[1])
 redis.call('HSET', k'settings', 'recordMs', s.recordMs, 'failedRecordMs', s.failedRecordMs, 'imageMs', s.imageMs)
 local named = {}
 local t = now()
 for i = 2, #ARGV do
   local g = cjson.decode(ARGV[i])
-  named[g.id] = true
-  redis.call('HSET', k('group:' .. g.id), 'account', g.account, 'windows', g.windows, 'maxConcurrent', g.maxConcurrent, 'keys', g.keys, 'json', g.json)
-  redis.call('HSETNX', k('group:' .. g.id), 'guard', '25')
-  redis.call('SADD', k'groups', g.id)
-  redis.call('ZADD', k'free', 'NX', ms(t), g.id)
+  named[g.id] = g
+end
+
+-- Groups that are gone, or have no key left, give back what is on its way to them, while it is known what they had reserved.
+-- Their jobs find a stale epoch. Calls under way end as they end.
+for _, lease in ipairs(redis.call('ZRANGE', k'leases', 0, -1)) do
+  local id, epoch = string.match(lease, '^(.*)#(%d+)$')
+  local f = redis.call('HMGET', k('task:' .. id), 's', 'e', 'kg')
+  local g = named[f[3] or '']
+  if f[2] == epoch and (f[1] == 'taken' or f[1] == 'queued') and not (g and g.keys ~= '') then go_back(id, read(id)) end
+end
+
+for id, g in pairs(named) do
+  local key = k('group:' .. id)
+  redis.call('HSET', key, 'account', g.account, 'windows', g.windows, 'maxConcurrent', g.maxConcurrent, 'keys', g.keys, 'json', g.json)
+  redis.call('HSETNX', key, 'guard', '25')
+  redis.call('PERSIST', key)
+  redis.call('SADD', k'groups', id)
+  redis.call('ZADD', k'free', 'NX', ms(t), id)
+  local renewed = split(g.renewed, '[^,]+')
+  for _, one in ipairs(renewed) do redis.call('HDEL', key, 'off:' .. one, 'cause') end
+  -- With none of its old keys left the group itself begins anew.
+  if #renewed > 0 and #renewed == #split(g.keys, '[^,]+') then redis.call('HDEL', key, 'coolUntil') end
+  if #renewed > 0 then redis.call('ZADD', k'free', 'LT', ms(t), id) end
 end
 for _, id in ipairs(redis.call('SMEMBERS', k'groups')) do
   if not named[id] then
     redis.call('SREM', k'groups', id)
     redis.call('ZREM', k'free', id)
-    redis.call('DEL', k('group:' .. id))
+    -- Calls under way still give their places back by it; and it goes on where it was when the group comes back soon.
+    redis.call('PEXPIRE', k('group:' .. id), 900000)
   end
 end
+-- A group that can call again may be all that was waited for.
+if redis.call('EXISTS', k'wait') == 1 then redis.call('PUBLISH', k'wake', '') end
 return 'OK'

@@ -2,13 +2,14 @@
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
-import { loop, type Service, service } from "../lifecycle.ts";
+import { createKeySetWatch } from "../keys/key-set-watch.ts";
+import { during, loop, type Service, service } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
 import { assessGroup } from "../processors/assess-group.ts";
 import { createGroupWorkers } from "../processors/group-workers.ts";
-import { createVisionClient, type VisionClient } from "../processors/vision-client.ts";
+import { createVisionClients } from "../processors/vision-clients.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
-import { type KeyGroup, loadKeyGroups } from "../queues/key-groups.ts";
+import type { KeyGroup } from "../queues/key-groups.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import type { Settings } from "../settings.ts";
@@ -20,25 +21,29 @@ const HOLD_MS = 4_000;
 const GRACE_MS = 4_000;
 
 export function createWorker(settings: Settings, context: Context): Service & { detail(): string } {
-  const groups = loadKeyGroups(settings);
+  const keys = createKeySetWatch(settings, context);
+  let groups: readonly KeyGroup[] = [];
   let inFlight = () => 0;
   const base = service("worker", context, async (acquired, signal) => {
+    ({ groups } = await keys.load());
     const url = storeUrl(settings);
     const redis = acquired.add(await connectStore(url, context, {}, signal), "store connection", (r) => r.disconnect());
     const signals = acquired.add(await connectStore(url, context, {}, signal), "signals", (r) => r.disconnect());
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
-    const clients = acquired.add(visionClients(groups, settings, context), "vision clients", closeClients);
+    const callTimeoutMs = settings.callTimeoutSeconds * 1000;
+    const clients = acquired.add(createVisionClients(callTimeoutMs, context), "vision clients", (c) => c.close());
+    clients.use(groups);
     const quota = createQuota(redis, context.clock);
     const queues = acquired.add(createAssessmentQueues(redis), "queues", (q) => q.close());
     const parts = {
       quota,
       images,
       room: createWaitingRoom(redis, { maxWaiting: settings.maxWaiting }),
-      clientOf: (keyGroup: string, keyId: string) => clients.get(`${keyGroup}/${keyId}`),
+      clientOf: clients.clientOf,
       isSimulated: (keyGroup: string) => groups.find((group) => group.id === keyGroup)?.simulated ?? false,
       cool: (keyGroup: string, ms: number) => queues.cool(keyGroup, ms),
       worker: `${instanceName("worker")}:${process.pid}`,
-      callTimeoutMs: settings.callTimeoutSeconds * 1000,
+      callTimeoutMs,
       maxAttempts: settings.maxAttempts,
     };
     await signals.subscribe(KEYS.wakeWorker);
@@ -53,37 +58,44 @@ export function createWorker(settings: Settings, context: Context): Service & { 
       },
       context,
     );
-    const held = groups.flatMap((group) => group.keys.map((key) => ({ keyGroup: group.id, keyId: key.id })));
     await acquired.start(workers);
-    await quota.hold(held, HOLD_MS);
+    await quota.hold(keysOf(groups), HOLD_MS);
     const holding = loop(context, signal, "holding keys", async () => {
       await context.clock.sleep(HOLD_MS / 4, signal);
-      await quota.hold(held, HOLD_MS);
+      await quota.hold(keysOf(groups), HOLD_MS);
     });
     acquired.add(holding, "holding keys", async (done) => {
       await done;
-      await quota.hold(held, 0).catch(() => {});
+      await quota.hold(keysOf(groups), 0).catch(() => {});
     });
+    during(acquired, context, signal, "keys' file", (until) =>
+      keys.follow(async ({ groups: next }) => {
+        const before = keysOf(groups);
+        // New keys are ready before a lease can name them; no lease names the old ones any more.
+        clients.use(next);
+        workers.use(next);
+        groups = next;
+        await quota.hold(
+          before.filter((key) => !keysOf(next).some((other) => sameKey(key, other))),
+          0,
+        );
+        await quota.hold(keysOf(next), HOLD_MS);
+      }, until),
+    );
     inFlight = workers.inFlight;
   });
-  return Object.assign(base, { detail: () => `${groups.length} key groups, ${inFlight()} calls in flight` });
+  return Object.assign(base, {
+    detail: () =>
+      [`${groups.length} key groups, ${inFlight()} calls in flight`, keys.problem()].filter(Boolean).join("; "),
+  });
 }
 
-function visionClients(groups: readonly KeyGroup[], settings: Settings, context: Context): Map<string, VisionClient> {
-  const timeoutMs = settings.callTimeoutSeconds * 1000;
-  return new Map(
-    groups.flatMap((group) =>
-      group.keys.map((key): [string, VisionClient] => [
-        `${group.id}/${key.id}`,
-        createVisionClient({ baseUrl: group.baseUrl, secret: key.secret, model: group.model, timeoutMs }, context),
-      ]),
-    ),
-  );
-}
+type HeldKey = { keyGroup: string; keyId: string };
 
-async function closeClients(clients: Map<string, VisionClient>) {
-  await Promise.all([...clients.values()].map((client) => client.close()));
-}
+const keysOf = (groups: readonly KeyGroup[]): HeldKey[] =>
+  groups.flatMap((group) => group.keys.map((key) => ({ keyGroup: group.id, keyId: key.id })));
+
+const sameKey = (a: HeldKey, b: HeldKey) => a.keyGroup === b.keyGroup && a.keyId === b.keyId;
 
 function onMessage(signals: Redis, listener: (message: string) => void): () => void {
   const handler = (_channel: string, message: string) => listener(message);
