@@ -65,7 +65,7 @@ export function createKeySetWatch(settings: Settings, context: Context): KeySetW
     } catch (error) {
       if (!(error instanceof VigilaneError)) throw error;
       seen = state;
-      const why = explain(error);
+      const why = explain(error).replaceAll(/\n\s*- /g, " · ");
       if (why !== problem) log.error({ why }, "the changed keys' file is refused whole; the earlier keys stay in use");
       problem = why;
       return;
