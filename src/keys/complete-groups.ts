@@ -5,7 +5,7 @@ import type { YamlText } from "../yaml-file.ts";
 import type { Draft, DraftGroup, DraftKey } from "./draft.ts";
 import { type KeyBinding, type KeyMemory, placeOf } from "./key-memory.ts";
 import { defaultsOf } from "./provider-defaults.ts";
-import { NO_SECRET, resolveSecret } from "./secrets.ts";
+import { NO_SECRET, type Resolved, referenceOf, resolveSecret } from "./secrets.ts";
 
 export interface Completion {
   groups: KeyGroup[];
@@ -21,6 +21,8 @@ export interface Surroundings {
   settings: Pick<Settings, "simulatorUrl">;
   /** Undefined: nothing is remembered, and every address is right. */
   memory: KeyMemory | undefined;
+  /** Secrets are not looked for: the file is to be right by itself, wherever it is used. */
+  asWritten?: boolean;
 }
 
 export function completeGroups(draft: Draft, yaml: YamlText, around: Surroundings): Completion {
@@ -79,11 +81,13 @@ function complete(entry: DraftGroup, draft: Draft, yaml: YamlText, around: Surro
 const KEYLESS: ApiKey = { id: "no-key", secret: NO_SECRET, weight: 1 };
 
 /** Those of disabled keys are not looked for: a key may be disabled because its secret is gone. */
-function secretsOf(keys: readonly DraftKey[], yaml: YamlText, { env }: Surroundings, done: Completion): ApiKey[] {
+function secretsOf(keys: readonly DraftKey[], yaml: YamlText, around: Surroundings, done: Completion): ApiKey[] {
   return keys
     .filter((key) => key.enabled)
     .map((key) => {
-      const found = resolveSecret(key.secret, env);
+      const kind = around.asWritten ? referenceOf(key.secret).kind : "literal";
+      const elsewhere = kind === "environment" || kind === "file";
+      const found: Resolved = elsewhere ? { secret: "" } : resolveSecret(key.secret, around.env);
       if (found.file !== undefined) done.secretFiles.push(found.file);
       if ("fault" in found) done.faults.push(yaml.fault(key.secretPlace, `key ${key.id}: ${found.fault}`));
       return { id: key.id, secret: "secret" in found ? found.secret : "", weight: key.weight };

@@ -53,6 +53,8 @@ export interface LoadOptions {
   env?: NodeJS.ProcessEnv;
   /** Default: the data folder's. Null: none, every address is right. */
   memory?: KeyMemory | null;
+  /** Secrets are not looked for: is the file right by itself, wherever it is used? Default false. */
+  asWritten?: boolean;
 }
 
 /**
@@ -70,10 +72,10 @@ export async function loadKeySet(settings: Settings, { env = process.env, memory
 export function readKeySet(
   { path, text, sealedWith }: KeysText,
   settings: Settings,
-  { env = process.env, memory }: LoadOptions = {},
+  { env = process.env, memory, asWritten = false }: LoadOptions = {},
 ): KeySet {
   const { yaml, draft } = readDraft(path, text);
-  const done = completeGroups(draft, yaml, { env, settings, memory: memory ?? undefined });
+  const done = completeGroups(draft, yaml, { env, settings, memory: memory ?? undefined, asWritten });
   const faults = [...draft.faults, ...done.faults];
   if (faults.length > 0) throw faultyFile(faults);
   const cap = settings.callsPerDay ?? DEFAULT_CALLS_PER_DAY;
