@@ -1,6 +1,6 @@
 /** A YAML file read by a schema, every fault with its line and column. No fault shows a value of the file. */
 import { readFileSync } from "node:fs";
-import { type Document, isMap, isScalar, LineCounter, parseDocument, type YAMLError } from "yaml";
+import { type Document, isMap, isScalar, LineCounter, parseDocument, visit, type YAMLError } from "yaml";
 import type { z } from "zod";
 
 export type YamlReading<T> = { value: T; faults: [] } | { value: null; faults: string[] };
@@ -32,12 +32,15 @@ export function parseYamlText(path: string, text: string): YamlText {
   const fault = (place: Path, what: string) => `${at(place)}: ${place.map(String).join(".") || "file"}: ${what}`;
   const faults = document.errors.map((error) => `${placeOf(error.pos[0])}: ${inWords(error)}`);
   let raw: unknown;
+  visit(document, {
+    Alias(_key, alias) {
+      if (alias.resolve(document) === undefined) faults.push(`${placeOf(alias.range?.[0] ?? 0)}: ${WORDS.BAD_ALIAS}`);
+    },
+  });
   try {
     if (faults.length === 0) raw = document.toJS();
   } catch {
-    faults.push(
-      `${placeOf(0)}: an alias (*name) has no anchor (&name) before it; put texts that begin with * in quotes`,
-    );
+    faults.push(`${placeOf(0)}: its aliases (*name) cannot be resolved; write them out`);
   }
   return {
     document,

@@ -85,7 +85,7 @@ export function readKeySet(
     groups: done.groups,
     routing: draft.routing,
     policy: draft.policy,
-    notices: [...draft.notices, ...done.notices].map((notice) => `${path}: ${notice}`),
+    notices: [...draft.notices, ...done.notices, ...notYet(draft)].map((notice) => `${path}: ${notice}`),
     watched: [path, ...(sealedWith ? [sealedWith] : []), memoryFile(settings.data), ...new Set(done.secretFiles)],
     bindings: done.bindings,
   };
@@ -102,6 +102,16 @@ export function readDraft(path: string, text: string): { yaml: YamlText; draft: 
   throw faultyFile([
     yaml.fault([], "holds neither keyGroups nor the older api_keys or keys: begin with config/keys.example.yaml"),
   ]);
+}
+
+/** Strategies are read and kept; so far the store takes the group that rested longest, and its key with the fewest calls. */
+function notYet({ routing, groups }: Draft): string[] {
+  const named = [
+    ...(routing.strategy === "round_robin" ? [] : [`routing ${routing.strategy}`]),
+    ...groups.filter(({ strategy }) => strategy !== "round_robin").map(({ id, strategy }) => `${id} ${strategy}`),
+  ];
+  if (named.length === 0) return [];
+  return [`strategies other than round_robin are kept, but not in use yet: ${named.join(", ")}`];
 }
 
 export const faultyFile = (faults: readonly string[]) =>
