@@ -7,7 +7,8 @@ import { type Document, isMap, isScalar, isSeq, parseDocument, stringify, type Y
 import type { Place } from "./draft.ts";
 
 export type Change =
-  | { kind: "set"; place: Place; field: string; value: string | number | boolean }
+  | { kind: "set"; place: Place; field: string; value: unknown }
+  | { kind: "unset"; place: Place; field: string }
   | { kind: "remove"; place: Place }
   /** Adds to the list at this place, which is made where there is none. */
   | { kind: "add"; place: Place; item: object };
@@ -27,7 +28,10 @@ export function changeYaml(text: string, change: Change): string {
 function apply(document: Document, change: Change): void {
   switch (change.kind) {
     case "set":
-      document.setIn([...change.place, change.field], change.value);
+      document.setIn([...change.place, change.field], document.createNode(change.value));
+      return;
+    case "unset":
+      document.deleteIn([...change.place, change.field]);
       return;
     case "remove":
       document.deleteIn(change.place);
@@ -45,8 +49,9 @@ function apply(document: Document, change: Change): void {
 function inPlace(text: string, document: Document, change: Change): string | undefined {
   if (change.kind === "set") {
     const map: unknown = document.getIn(change.place, true);
-    return isMap(map) ? setField(text, map, change.field, stringify(change.value).trim()) : undefined;
+    return isMap(map) ? setField(text, map, change.field, inOneLine(change.value)) : undefined;
   }
+  if (change.kind === "unset") return undefined;
   if (change.kind === "add") {
     const list: unknown = document.getIn(change.place, true);
     return isSeq(list) && list.items.length > 0 ? addItem(text, list, change.item) : undefined;
@@ -74,7 +79,7 @@ function addItem(text: string, list: YAMLSeq, item: object): string | undefined 
   const range = rangeOf(last);
   const first = rangeOf(list)?.[0];
   if (!range || first === undefined) return undefined;
-  const flow = stringify(item, { collectionStyle: "flow", lineWidth: 0 }).trim();
+  const flow = inOneLine(item);
   if (list.flow) return splice(text, range[1], range[1], `, ${flow}`);
   const indent = " ".repeat(columnOf(text, first));
   const lines = isMap(last) && last.flow ? `- ${flow}` : stringify([item], { lineWidth: 0 }).trimEnd();
@@ -123,6 +128,7 @@ function rangeOf(node: unknown): Range | undefined {
   return Array.isArray(range) ? [Number(range[0]), Number(range[1])] : undefined;
 }
 
+const inOneLine = (value: unknown) => stringify(value, { collectionStyle: "flow", lineWidth: 0 }).trim();
 const lineStart = (text: string, offset: number) => text.lastIndexOf("\n", offset - 1) + 1;
 const columnOf = (text: string, offset: number) => offset - lineStart(text, offset);
 /** End of the line that this offset ends in; an offset right after a line break is that line's. */

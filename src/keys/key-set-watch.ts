@@ -9,7 +9,7 @@ import { explain, VigilaneError } from "../errors.ts";
 import { loop } from "../lifecycle.ts";
 import type { Settings } from "../settings.ts";
 import { alike, changesBetween, type KeyChanges } from "./key-changes.ts";
-import { type KeySet, keysFile, loadKeySet, rememberKeys } from "./load-key-set.ts";
+import { fewKeysWarning, type KeySet, keysFile, loadKeySet, rememberKeys } from "./load-key-set.ts";
 import { isSealed } from "./sealed-file.ts";
 
 /** Where the system tells of no change (network folders, some mounts), and for files that lie elsewhere. */
@@ -76,6 +76,8 @@ export function createKeySetWatch(settings: Settings, context: Context): KeySetW
       rememberKeys(next, settings);
       const { added, removed, changed } = changes;
       log.info({ added, removed, changed, notices: next.notices }, "the changed keys' file is in use");
+      const few = fewKeysWarning(next);
+      if (few) log.warn(few);
     } else if (problem !== undefined) log.info("the keys' file is as it was; nothing has changed");
     current = next;
     seen = state;

@@ -4,9 +4,7 @@
  * VIGILANE_AGE_IDENTITY, VIGILANE_AGE_IDENTITY_FILE, VIGILANE_AGE_PASSPHRASE.
  */
 import { readFileSync } from "node:fs";
-import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { VigilaneError } from "../errors.ts";
-import { passphraseIdentity, passphraseRecipient } from "./passphrase.ts";
 
 /** Ending of an encrypted file's name. */
 export const SEALED = ".age";
@@ -64,7 +62,11 @@ export async function openKeysText(path: string, env: NodeJS.ProcessEnv): Promis
   return { path, text, ...(opener.identityFile !== undefined && { sealedWith: opener.identityFile }) };
 }
 
+/** Only where a file is encrypted: all of its cryptography takes time and memory to load. */
+const age = async () => ({ ...(await import("age-encryption")), ...(await import("./passphrase.ts")) });
+
 async function open(bytes: Buffer, { identities, passphrase }: Opener, path: string): Promise<string> {
+  const { Decrypter, passphraseIdentity } = await age();
   const decrypter = new Decrypter();
   for (const identity of identities) decrypter.addIdentity(identity);
   if (passphrase !== undefined) decrypter.addIdentity(passphraseIdentity(passphrase));
@@ -79,6 +81,7 @@ async function open(bytes: Buffer, { identities, passphrase }: Opener, path: str
 
 /** For every identity, so that any of them opens it; a passphrase stands alone, as the format has it. */
 export async function seal(text: string, { identities, passphrase }: Opener): Promise<Uint8Array> {
+  const { Encrypter, identityToRecipient, passphraseRecipient } = await age();
   const encrypter = new Encrypter();
   if (identities.length > 0) {
     for (const identity of identities) encrypter.addRecipient(await identityToRecipient(identity));
@@ -88,6 +91,7 @@ export async function seal(text: string, { identities, passphrase }: Opener): Pr
 
 /** A new identity as the text of its file. */
 export async function newIdentityFile(nowMs: number): Promise<string> {
+  const { generateX25519Identity, identityToRecipient } = await age();
   const identity = await generateX25519Identity();
   return `# created: ${new Date(nowMs).toISOString()}\n# public key: ${await identityToRecipient(identity)}\n${identity}\n`;
 }

@@ -68,18 +68,19 @@ export function createWorker(settings: Settings, context: Context): Service & { 
       await done;
       await quota.hold(keysOf(groups), 0).catch(() => {});
     });
+    let held = keysOf(groups);
     during(acquired, context, signal, "keys' file", (until) =>
       keys.follow(async ({ groups: next }) => {
-        const before = keysOf(groups);
         // New keys are ready before a lease can name them; no lease names the old ones any more.
         clients.use(next);
         workers.use(next);
         groups = next;
-        await quota.hold(
-          before.filter((key) => !keysOf(next).some((other) => sameKey(key, other))),
-          0,
-        );
-        await quota.hold(keysOf(next), HOLD_MS);
+        const now = keysOf(next);
+        const stay = new Set(now.map(({ keyGroup, keyId }) => `${keyGroup}/${keyId}`));
+        const leave = held.filter(({ keyGroup, keyId }) => !stay.has(`${keyGroup}/${keyId}`));
+        await quota.hold(leave, 0);
+        await quota.hold(now, HOLD_MS);
+        held = now;
       }, until),
     );
     inFlight = workers.inFlight;
@@ -94,8 +95,6 @@ type HeldKey = { keyGroup: string; keyId: string };
 
 const keysOf = (groups: readonly KeyGroup[]): HeldKey[] =>
   groups.flatMap((group) => group.keys.map((key) => ({ keyGroup: group.id, keyId: key.id })));
-
-const sameKey = (a: HeldKey, b: HeldKey) => a.keyGroup === b.keyGroup && a.keyId === b.keyId;
 
 function onMessage(signals: Redis, listener: (message: string) => void): () => void {
   const handler = (_channel: string, message: string) => listener(message);
