@@ -1,6 +1,6 @@
 /** `vigilane keys …`: the keys' file, looked at and changed by people. */
 import { type LoadedSettings, loadSettings } from "../config.ts";
-import { explain, VigilaneError } from "../errors.ts";
+import { VigilaneError } from "../errors.ts";
 import { addKey, type Edited, type NewGroup, nextKeyId, removeKeys, setEnabled } from "../keys/edit-keys.ts";
 import { type KeyBinding, readKeyMemory } from "../keys/key-memory.ts";
 import { keysFile, readDraft, readKeySet } from "../keys/load-key-set.ts";
@@ -64,6 +64,7 @@ export async function keys(argv: readonly string[]): Promise<number> {
     );
     return 2;
   }
+  process.stdout.on("error", () => {}); // whoever read us has left (`| head`)
   const loaded = loadSettings(rest, process.env, OWN_FLAGS);
   await COMMANDS[command](callOf(loaded));
   return 0;
@@ -186,7 +187,9 @@ async function sayFaults(file: KeysText, settings: Settings, env: NodeJS.Process
   try {
     for (const notice of readKeySet(file, settings, { env, memory: readKeyMemory(settings.data) }).notices) say(notice);
   } catch (error) {
-    say(`As seen from here it would not load: ${explain(error)}`);
+    if (!(error instanceof VigilaneError)) throw error;
+    const faults = error.message.split("\n").slice(1);
+    say(`As seen from here it would not load:\n${faults.length > 0 ? faults.join("\n") : error.message}`);
   }
 }
 

@@ -81,9 +81,10 @@ function addItem(text: string, list: YAMLSeq, item: object): string | undefined 
   if (!range || first === undefined) return undefined;
   const flow = inOneLine(item);
   if (list.flow) return splice(text, range[1], range[1], `, ${flow}`);
-  const indent = " ".repeat(columnOf(text, first));
+  const column = columnOf(text, first);
+  const indent = " ".repeat(column);
   const lines = isMap(last) && last.flow ? `- ${flow}` : stringify([item], { lineWidth: 0 }).trimEnd();
-  const at = lineEnd(text, range[1]);
+  const at = pastOwnComments(text, lineEnd(text, range[1]), column);
   return splice(text, at, at, `\n${lines.replace(/^/gm, indent)}`);
 }
 
@@ -100,7 +101,7 @@ function removeItem(text: string, list: YAMLSeq, index: number): string | undefi
   if (!next && !before) return undefined;
   const column = columnOf(text, first);
   const from = itemStart(text, own[0], column);
-  const to = next ? itemStart(text, next[0], column) : lineEnd(text, own[1]) + 1;
+  const to = next ? itemStart(text, next[0], column) : pastOwnComments(text, lineEnd(text, own[1]), column) + 1;
   return from === undefined || to === undefined ? undefined : splice(text, from, to, "");
 }
 
@@ -126,6 +127,13 @@ type Range = readonly [number, number];
 function rangeOf(node: unknown): Range | undefined {
   const range = typeof node === "object" && node !== null && "range" in node ? node.range : undefined;
   return Array.isArray(range) ? [Number(range[0]), Number(range[1])] : undefined;
+}
+
+/** Comments right below that stand further in than the list's dash are the last item's. */
+function pastOwnComments(text: string, end: number, column: number): number {
+  const below = text.slice(end + 1, lineEnd(text, end + 1));
+  const further = below.search(/\S/) > column && below.trimStart().startsWith("#");
+  return text[end] === "\n" && further ? pastOwnComments(text, end + 1 + below.length, column) : end;
 }
 
 const inOneLine = (value: unknown) => stringify(value, { collectionStyle: "flow", lineWidth: 0 }).trim();

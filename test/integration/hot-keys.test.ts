@@ -6,7 +6,8 @@ import { setTimeout as wait } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../../src/context.ts";
-import type { keyGroupEvent } from "../../src/queues/key-group-events.ts";
+import { newIdentityFile, seal } from "../../src/keys/sealed-file.ts";
+import { replaceFile } from "../../src/keys/write-keys.ts";
 import { createQuota } from "../../src/queues/redis-quota.ts";
 import { type Pipeline, startPipeline } from "../support/pipeline.ts";
 
@@ -119,7 +120,6 @@ test("under load a group is added, one disabled, one removed, one renamed: every
     () => callsOf(world, "sim-new") > begun + 5 && callsOf(world, "sim-old-name") > renamed + 5,
   );
   expect(["sim-off", "sim-goes"].map((id) => callsOf(world, id))).toEqual(ended);
-
   const ids = await end();
   const found = await world.outcomes(ids, 20_000);
   expect(ids.length).toBeGreaterThan(20);
@@ -192,7 +192,7 @@ test("a known secret is not sent to another address: the edit is refused", async
   writeFileSync(keys, real(`${origin}/v1`));
   await soon(async () => {
     const event = (await createQuota(redis, systemClock).snapshot())[0];
-    expect(event).toMatchObject({ id: "one", provider: "custom" } satisfies Partial<ReturnType<typeof keyGroupEvent>>);
+    expect(event).toMatchObject({ id: "one", provider: "custom" });
   });
   await world.outcomes(await world.offer(1));
   writeFileSync(keys, real("http://elsewhere.example/v1"));
@@ -202,4 +202,19 @@ test("a known secret is not sent to another address: the edit is refused", async
     ),
   );
   await world.outcomes(await world.offer(1)); // still where it was
+});
+
+test("the file is encrypted while it runs, and edited in that form", async () => {
+  const { world, keys, redis } = await setUp([{ id: "one" }], ["sim-one", "sim-two"]);
+  const identity = /^AGE-SECRET-KEY-.*$/m.exec(await newIdentityFile(0))?.[0] ?? "";
+  process.env.VIGILANE_AGE_IDENTITY = identity;
+  onTestFinished(() => void delete process.env.VIGILANE_AGE_IDENTITY);
+  const opener = { identities: [identity], passphrase: undefined, identityFile: undefined };
+  replaceFile(`${keys}.age`, await seal(text([{ id: "one" }]), opener));
+  rmSync(keys);
+  await world.outcomes(await world.offer(1));
+  replaceFile(`${keys}.age`, await seal(text([{ id: "two" }]), opener));
+  await soon(async () => expect(await statesOf(redis)).toEqual({ two: "available" }));
+  const found = await world.outcomes(await world.offer(1));
+  expect([...found.values()].flat().map(({ metadata }) => metadata.keyGroup)).toEqual(["two"]);
 });
