@@ -1,4 +1,4 @@
-/** The command line: `vigilane up | load | try | doctor | <role> | --help | --version`. */
+/** The command line: `vigilane up | load | try | doctor | keys | <role> | --help | --version`. */
 import { readFileSync } from "node:fs";
 import { errorCode, explain } from "./errors.ts";
 import { ROLES, type Role } from "./settings.ts";
@@ -8,7 +8,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const [command, ...rest] = argv;
   if (command === undefined || rest.includes("--help") || ["--help", "-h", "help"].includes(command)) {
     const { help } = await import("./commands/help.ts");
-    process.stdout.write(help(command));
+    process.stdout.write(help(command, rest));
     return 0;
   }
   if (command === "--version" || command === "-v") {
@@ -24,6 +24,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return (await import("./commands/try.ts")).tryImage(rest);
     case "doctor":
       return (await import("./commands/doctor.ts")).doctor(rest);
+    case "keys":
+      return (await import("./commands/keys.ts")).keys(rest);
     default:
       if (isRole(command)) return (await import("./commands/role.ts")).runRole(command, rest);
       process.stderr.write(`vigilane: there is no command "${command}". \`vigilane --help\` shows them all.\n`);

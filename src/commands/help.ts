@@ -1,5 +1,6 @@
 /** What `--help` shows: every command and, from the schema itself, every setting with its meaning and default. */
 import { describeSettings } from "../config.ts";
+import { keysHelp } from "./keys-help.ts";
 
 const COMMANDS: readonly [usage: string, meaning: string][] = [
   ["up", "Everything that is needed on this machine, each role a process of its own. `npm start` is this."],
@@ -12,6 +13,10 @@ const COMMANDS: readonly [usage: string, meaning: string][] = [
     "Offers made-up detections to the running system and reports. Also: --constant, --groups N, --report FILE.",
   ],
   ["try IMAGE", "Judges one picture with the configured key, step by step."],
+  [
+    "keys list | add | enable | disable | remove | confirm | encrypt | decrypt | edit",
+    "Looks at and changes the keys' file, which a running system takes over. `keys --help` says more.",
+  ],
   ["doctor", "Looks at everything that a start needs and says the remedy for what is wrong."],
   ["store | provider | detector | bridge", "One role by itself, for set-ups on several machines."],
   ["worker | results | gateway", "The same. REDIS_URL says where the store is."],
@@ -21,8 +26,9 @@ const COMMANDS: readonly [usage: string, meaning: string][] = [
 const WIDTH = 118;
 const INDENT = 6;
 
-/** The whole help; `command` is ignored where it has no help of its own (none has, the list is short enough). */
-export function help(_command?: string): string {
+/** The whole help, or that of a command that has one of its own: `keys` and its commands. */
+export function help(command?: string, rest: readonly string[] = []): string {
+  if (command === "keys") return keysHelp(rest[0]);
   const lines = [
     "vigilane watches many traffic and safety cameras with a vision LLM, in real time, within the quotas that providers give.",
     "",
@@ -36,6 +42,8 @@ export function help(_command?: string): string {
       `  ${flag}  (${variable}; ${name})`,
       ...wrap(meaning, INDENT),
     ]),
+    "",
+    "An encrypted keys' file is opened with VIGILANE_AGE_IDENTITY, VIGILANE_AGE_IDENTITY_FILE or VIGILANE_AGE_PASSPHRASE.",
     "",
     "Exit codes: 0 well; 1 failed, or something was lost, or no group was seen; 2 a setting is wrong.",
   ];

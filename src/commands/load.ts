@@ -4,8 +4,8 @@ import { type LoadedSettings, loadSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
+import { loadKeySet } from "../keys/load-key-set.ts";
 import { Acquired } from "../lifecycle.ts";
-import { loadKeyGroups } from "../queues/key-groups.ts";
 import { ensureLoadCrops } from "../roles/load-crops.ts";
 import { imagesFolder } from "../roles/places.ts";
 import type { Settings } from "../settings.ts";
@@ -41,7 +41,7 @@ export async function load(argv: readonly string[]): Promise<number> {
     `Offering ${groupsPerSecond} groups a second (${offer.cameras} cameras at ${offer.rate}, ${offer.arrivals}) for ${offer.seconds} s.`,
   );
   const from = `${offer.cameras} cameras at ${offer.rate} groups a second each`;
-  const warning = quotaWarning(loadKeyGroups(settings), { groupsPerSecond, from });
+  const warning = quotaWarning((await loadKeySet(settings)).groups, { groupsPerSecond, from });
   if (warning) say(warning);
   return await offerAndReport(offer, settings, context);
 }

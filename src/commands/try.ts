@@ -4,12 +4,14 @@ import sharp from "sharp";
 import { loadSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
+import { keysFile, loadKeySet, rememberKeys } from "../keys/load-key-set.ts";
+import { showSecret } from "../keys/secrets.ts";
 import { Acquired } from "../lifecycle.ts";
 import type { AssessmentTask } from "../messages.ts";
 import { askAgain, buildPrompt, type ChatMessage } from "../processors/prompt.ts";
 import { parseVerdict } from "../processors/verdict.ts";
 import { createVisionClient, type VisionAnswer, type VisionClient } from "../processors/vision-client.ts";
-import { type KeyGroup, keysFile, loadKeyGroups } from "../queues/key-groups.ts";
+import type { KeyGroup } from "../queues/key-groups.ts";
 import { createProvider } from "../roles/provider.ts";
 import type { Settings } from "../settings.ts";
 import { lockData } from "../supervisor/data-lock.ts";
@@ -41,8 +43,8 @@ export async function tryImage(argv: readonly string[]): Promise<number> {
     );
     const group = await chooseGroup(settings, typeof own.group === "string" ? own.group : undefined, acquired, context);
     const [key] = group.keys;
-    if (!key) throw new VigilaneError("SETTINGS_INVALID", `key group ${group.id} has no key`);
-    step("key", `${key.id} of key group ${group.id}: ${group.model} at ${group.baseUrl}`);
+    if (!key) throw new VigilaneError("SETTINGS_INVALID", `every key of key group ${group.id} is disabled`);
+    step("key", `${key.id} (${showSecret(key.secret)}) of key group ${group.id}: ${group.model} at ${group.baseUrl}`);
     const task = taskOf(picture, context.clock.nowMs());
     const messages = buildPrompt(task, { imageDataUrl: `data:image/jpeg;base64,${picture.jpeg.toString("base64")}` });
     step("prompt", `${messages.length} messages, the whole picture as one group`);
@@ -108,8 +110,10 @@ async function chooseGroup(
     settings.simulatorUrl = `http://127.0.0.1:${await freePort()}/v1`;
     await acquired.start(createProvider(settings, context));
   }
-  const groups = loadKeyGroups(settings);
-  const group = wanted === undefined ? groups[0] : groups.find(({ id }) => id === wanted);
+  const set = await loadKeySet(settings);
+  rememberKeys(set, settings);
+  const { groups } = set;
+  const group = groups.find(({ id, keys }) => (wanted === undefined ? keys.length > 0 : id === wanted));
   if (group) return group;
   throw new VigilaneError("SETTINGS_INVALID", `there is no key group ${wanted}`, {
     remedy: `There are: ${groups.map(({ id }) => id).join(", ")}.`,

@@ -6,7 +6,8 @@ import { loadSettings } from "../config.ts";
 import { type Context, systemClock } from "../context.ts";
 import { type ErrorCode, explain, type VigilaneError } from "../errors.ts";
 import { refuseOpenHost } from "../gateway/auth.ts";
-import { type KeyGroup, keysFile, loadKeyGroups } from "../queues/key-groups.ts";
+import { fewKeysWarning, type KeySet, loadKeySet } from "../keys/load-key-set.ts";
+import type { KeyGroup } from "../queues/key-groups.ts";
 import type { Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 import { dayCapWarnings, pageUrl, readyLine } from "../supervisor/announcement.ts";
@@ -35,23 +36,21 @@ export async function up(argv: readonly string[]): Promise<number> {
   refuseOpenHost(settings);
   refuseBroker(settings);
   refuseEndlessReport(settings);
-  const { groups, needsProvider } = readKeyGroups(settings); // reports its faults before anything is started
+  const { set, needsProvider } = await readKeys(settings); // reports its faults before anything is started
   const file = camerasFile(settings);
   if (file !== undefined) settings.cameras = file; // the roles read the same one
   const cameras = file === undefined ? undefined : readCameras(file);
   const roles = rolesFor(settings, needsProvider);
   const lock = await lockData(settings.data, context);
   try {
-    if (keysFile(settings) === undefined) {
-      terminal.say("No key is configured: a simulated provider judges, and every verdict is marked as simulated.");
-    }
+    sayKeys(set, terminal);
     if (roles.includes("detector")) {
       const intervals = cameras?.map((c) => c.frameIntervalMs ?? settings.frameIntervalMs);
       const demo = Array.from({ length: settings.source ? 1 : DEMO_CAMERAS }, () => settings.frameIntervalMs);
-      const warning = quotaWarning(groups, offeredByCameras(intervals ?? demo));
+      const warning = quotaWarning(set.groups, offeredByCameras(intervals ?? demo));
       if (warning) terminal.say(warning);
     }
-    return await runAll(settings, roles, cameras, terminal, lock, context);
+    return await runAll(settings, roles, set.groups, cameras, terminal, lock, context);
   } finally {
     await lock.release();
   }
@@ -61,9 +60,19 @@ export async function up(argv: readonly string[]): Promise<number> {
 const NO_PROVIDER_YET = "http://provider.invalid";
 
 /** `needsProvider`: some group is simulated, and nobody has said where its provider is. */
-function readKeyGroups(settings: Settings): { groups: KeyGroup[]; needsProvider: boolean } {
-  const groups = loadKeyGroups({ ...settings, simulatorUrl: settings.simulatorUrl ?? NO_PROVIDER_YET });
-  return { groups, needsProvider: groups.some((group) => group.baseUrl.startsWith(NO_PROVIDER_YET)) };
+async function readKeys(settings: Settings): Promise<{ set: KeySet; needsProvider: boolean }> {
+  const set = await loadKeySet({ ...settings, simulatorUrl: settings.simulatorUrl ?? NO_PROVIDER_YET });
+  return { set, needsProvider: set.groups.some((group) => group.baseUrl.startsWith(NO_PROVIDER_YET)) };
+}
+
+function sayKeys(set: KeySet, terminal: Terminal): void {
+  if (set.file === undefined) {
+    terminal.say("No key is configured: a simulated provider judges, and every verdict is marked as simulated.");
+    return;
+  }
+  for (const notice of set.notices) terminal.say(notice);
+  const few = fewKeysWarning(set);
+  if (few) terminal.say(few);
 }
 
 type Cameras = ReturnType<typeof readCameras>;
@@ -71,6 +80,7 @@ type Cameras = ReturnType<typeof readCameras>;
 async function runAll(
   settings: Settings,
   roles: ReturnType<typeof rolesFor>,
+  groups: readonly KeyGroup[],
   cameras: Cameras | undefined,
   terminal: Terminal,
   lock: DataLock,
@@ -117,7 +127,6 @@ async function runAll(
     if (started === "stopped") return 0;
     if (settings.for !== undefined && !audit) await startAudit(supervisor.settings.redisUrl ?? "");
     if (roles.includes("gateway")) await gatewayReady(supervisor.settings, terminal, context);
-    const { groups } = readKeyGroups(settings);
     for (const warning of dayCapWarnings(settings, groups, supervisor.store)) terminal.say(warning);
     announce(supervisor, roles, lock, terminal);
     const stopStatus = startStatus(supervisor.settings.redisUrl ?? "", terminal, context);

@@ -9,6 +9,7 @@ import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import type { ImageStore } from "../images/image-store.ts";
+import type { KeyGroupsFile } from "../key-groups-file.ts";
 import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
 import { connectStore, type StoreOptions } from "../store.ts";
 import type { WaitingView } from "../waiting-view.ts";
@@ -42,6 +43,8 @@ export interface GatewayOptions {
   /** Made on the gateway's own connection to the store. */
   waiting: (redis: Redis) => WaitingView;
   images: ImageStore;
+  /** Default: this gateway has nothing to do with the keys' file. */
+  keys?: KeyGroupsFile;
   /** The built page (dashboard/dist). */
   pageFolder: string;
   /** See SocketOptions and LivePicturesOptions. */
@@ -90,9 +93,9 @@ export function createGatewayService(options: GatewayOptions, context: Context):
     acquired.add(board, "job board", (b) => b.close());
 
     const jobs = createJobsPage(board.router);
-    const { pageFolder, images } = options;
+    const { pageFolder, images, keys } = options;
     const app = createHttpApp(
-      { doors, auth, system, outcomes, waiting, images, metrics, jobs, retry, pageFolder },
+      { doors, auth, system, outcomes, waiting, images, metrics, jobs, retry, keys, pageFolder },
       context,
     );
     const http = createServer(app);

@@ -7,12 +7,14 @@ import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import type { Snapshot } from "../events.ts";
 import type { ImageStore } from "../images/image-store.ts";
+import type { KeyGroupsFile } from "../key-groups-file.ts";
 import { within } from "../lifecycle.ts";
 import type { WaitingView } from "../waiting-view.ts";
 import { errorHandler } from "./answers.ts";
 import type { Auth } from "./auth.ts";
 import { type Doors, LOOKS, setSecurityHeaders } from "./doors.ts";
 import { imagePathOf, referenceOf } from "./image-path.ts";
+import { keyGroupsApi } from "./key-groups-api.ts";
 import type { Metrics } from "./metrics.ts";
 import type { RecentOutcomes } from "./recent-outcomes.ts";
 import type { Retried } from "./retry.ts";
@@ -32,6 +34,8 @@ export interface HttpOptions {
   /** Everything under /jobs. */
   jobs: Router;
   retry: (taskId: string) => Promise<Retried>;
+  /** Undefined: this gateway has nothing to do with the keys' file. */
+  keys: KeyGroupsFile | undefined;
   /** The built page (dashboard/dist). */
   pageFolder: string;
 }
@@ -178,6 +182,7 @@ function api(options: HttpOptions, { clock }: Context): Router {
     }));
     response.json({ counts, tasks });
   });
+  router.use("/key-groups", keyGroupsApi(options));
   router.post("/tasks/:taskId/retry", async (request, response) => {
     const { taskId } = request.params;
     response.json(await inTime("the retry", () => options.retry(taskId)));

@@ -28,8 +28,17 @@ export interface GroupWorkersParts {
 }
 
 const REST_AFTER_MS = 60_000;
+/** Of a group that was removed: its tasks are back already, and what is left in its queue says so and ends. */
+const LEAVE_AFTER_MS = 5_000;
 /** A lost signal costs no more than this. */
 const TICK_MS = 1_000;
+
+export interface GroupWorkers extends Service {
+  /** From now on these groups. Calls under way go on; a removed group's worker rests when nothing comes any more. */
+  use(groups: readonly KeyGroup[]): void;
+  running(): number;
+  inFlight(): number;
+}
 
 interface Running {
   worker: Worker;
@@ -37,22 +46,21 @@ interface Running {
   atWork: number;
 }
 
-export function createGroupWorkers(
-  parts: GroupWorkersParts,
-  context: Context,
-): Service & { running(): number; inFlight(): number } {
+export function createGroupWorkers(parts: GroupWorkersParts, context: Context): GroupWorkers {
   const { clock, log } = context;
-  const groups = new Map(parts.groups.map((group) => [group.id, group]));
+  let groups = new Map(parts.groups.map((group) => [group.id, group]));
+  /** Removed, but with a worker for the jobs that were on their way. */
+  const leaving = new Map<string, KeyGroup>();
   const running = new Map<string, Running>();
   /** Of the present start: aborts when calls under way are given up. */
   let giveUp = new AbortController();
 
   /** Groups of other workers are left to them; whoever comes first sees to the leaving ones. */
-  function wake(id: string, leaving = false) {
-    const group = groups.get(id);
+  function wake(id: string, removed = false) {
+    const group = groups.get(id) ?? leaving.get(id);
     const known = running.get(id);
     if (known) known.lastJobMs = clock.monotonicMs();
-    if ((!group && !leaving) || known) return;
+    if ((!group && !removed) || known) return;
     const entry: Running = { worker: startWorker(id, group?.windows ?? []), lastJobMs: clock.monotonicMs(), atWork: 0 };
     running.set(id, entry);
     log.debug({ keyGroup: id }, "worker started");
@@ -100,10 +108,12 @@ export function createGroupWorkers(
   }
 
   async function restIdle() {
-    const idleSince = clock.monotonicMs() - REST_AFTER_MS;
+    const nowMs = clock.monotonicMs();
     for (const [id, entry] of running) {
-      if (entry.atWork > 0 || entry.lastJobMs > idleSince) continue;
+      const restAfterMs = leaving.has(id) ? LEAVE_AFTER_MS : REST_AFTER_MS;
+      if (entry.atWork > 0 || entry.lastJobMs > nowMs - restAfterMs) continue;
       running.delete(id);
+      leaving.delete(id);
       await entry.worker.close();
       log.debug({ keyGroup: id }, "worker rests");
     }
@@ -127,6 +137,17 @@ export function createGroupWorkers(
     acquired.add(ticking, "tick", (done) => done);
   });
 
+  function use(next: readonly KeyGroup[]) {
+    const before = groups;
+    groups = new Map(next.map((group) => [group.id, group]));
+    for (const group of next) {
+      leaving.delete(group.id);
+      const entry = running.get(group.id);
+      if (entry) adjust(entry.worker, group);
+    }
+    for (const [id, group] of before) if (!groups.has(id) && running.has(id)) leaving.set(id, group);
+  }
+
   async function closeAll() {
     const grace = new AbortController();
     const given = giveUp;
@@ -140,6 +161,7 @@ export function createGroupWorkers(
   }
 
   return Object.assign(base, {
+    use,
     running: () => running.size,
     inFlight: () => [...running.values()].reduce((sum, { atWork }) => sum + atWork, 0),
   });
@@ -152,19 +174,29 @@ export function createGroupWorkers(
  * `queue.rateLimit` of a cooling group heard.
  */
 function workerOptions(windows: KeyGroup["windows"], connection: Redis): WorkerOptions {
-  const requests = windows.filter(({ unit }) => unit !== "tokens");
-  const perSecond = Math.min(...requests.map((w) => Math.max(1, (w.limit * 1000) / w.windowMs)));
-  // More than the windows can have in flight when every call takes 30 s, so that this never is the limit.
-  const concurrency = Math.max(50, Math.min(1_000, Math.ceil(perSecond * 30)));
   return {
     connection,
     prefix: BULLMQ_PREFIX,
-    concurrency,
+    ...rates(windows),
     lockDuration: 5_000,
     stalledInterval: 2_000,
     maxStalledCount: 50,
     maximumRateLimitDelay: 500,
-    limiter: { max: concurrency * 10, duration: 1_000 },
     drainDelay: 5,
   };
+}
+
+function rates(windows: KeyGroup["windows"]): Required<Pick<WorkerOptions, "concurrency" | "limiter">> {
+  const requests = windows.filter(({ unit }) => unit !== "tokens");
+  const perSecond = Math.min(...requests.map((w) => Math.max(1, (w.limit * 1000) / w.windowMs)));
+  // More than the windows can have in flight when every call takes 30 s, so that this never is the limit.
+  const concurrency = Math.max(50, Math.min(1_000, Math.ceil(perSecond * 30)));
+  return { concurrency, limiter: { max: concurrency * 10, duration: 1_000 } };
+}
+
+/** BullMQ asks its options for the limiter at each job that it fetches. */
+function adjust(worker: Worker, group: KeyGroup): void {
+  const { concurrency, limiter } = rates(group.windows);
+  if (worker.concurrency !== concurrency) worker.concurrency = concurrency;
+  worker.opts.limiter = limiter;
 }

@@ -32,7 +32,7 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
   const waitsLeftMs = Math.max(0, number("waitsUntil") - Number(now));
   const state = stateOf({
     removed: removed === "1",
-    disabled: record.get("disabled") === "1",
+    disabled: record.get("disabled") === "1" || record.get("keys") === "",
     manned: Number(manned),
     usable: Number(usable),
     cooling: coolingLeftMs > 0,

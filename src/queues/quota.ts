@@ -91,12 +91,15 @@ export type Settled = { kind: "done" | "back" | "stale"; word: string };
 
 export interface Quota {
   /**
-   * Makes these groups the known ones. What was taken for others and not begun goes back to the waiting room. Windows'
-   * logs outlive a group, by account. Groups of one account count in all windows that any of them has.
+   * Makes these groups the known ones. Windows' logs outlive a group, by account; groups of one account count in all windows
+   * that any of them has. Tasks that were on their way to a group that is gone, or has no key any more, are back in the
+   * waiting room when it resolves; calls under way go on. `renewed`: keys that begin anew, whatever a provider held against
+   * them.
    */
   register(
     groups: readonly KeyGroup[],
     lives: { recordMs: number; failedRecordMs: number; imageMs: number },
+    renewed?: readonly { keyGroup: string; keyId: string }[],
   ): Promise<void>;
   /**
    * Tells the store the days of the groups' time zones anew. To be called every few minutes: after eight days without

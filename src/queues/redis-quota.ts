@@ -46,10 +46,13 @@ export function createQuota(
   }
 
   return {
-    async register(groups, lives) {
+    async register(groups, lives, renewed = []) {
       const accounts = windowsByAccount(groups);
       const calendar = Object.fromEntries(await calendarOf(zonesOf(groups)));
-      const records = groups.map((group) => registration({ ...group, ...accounts.get(group.account) }));
+      const records = groups.map((group) => {
+        const keys = renewed.filter(({ keyGroup }) => keyGroup === group.id).map(({ keyId }) => keyId);
+        return { ...registration({ ...group, ...accounts.get(group.account) }), renewed: keys.join(",") };
+      });
       const settings = { ...lives, calendar };
       await registerScript.run(
         redis,

@@ -36,7 +36,7 @@ local function learn(f)
   if f.coolMs and f.coolMs > 0 then
     local till = math.max(num(redis.call('HGET', g, 'coolUntil')), t + f.coolMs)
     redis.call('HSET', g, 'coolUntil', ms(till), 'cause', f.code or '')
-    redis.call('ZADD', k'free', 'XX', ms(till), f.group)
+    redis.call('ZADD', k'free', 'XX', ms(till), f.group) -- not for a group that was removed meanwhile
   end
   if f.offMs and f.offMs > 0 then
     local field = 'off:' .. f.key

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { isTimeZone } from "./calendar.ts";
+import { PROVIDERS, type ProviderName } from "./provider-presets.ts";
 
 /** What a window counts: calls, or the tokens of prompt, picture and answer together. */
 export const WINDOW_UNITS = ["requests", "tokens"] as const;
@@ -114,19 +115,22 @@ const nameOf = ({ name, unit, windowMs, kind, zone }: z.infer<typeof OtherWindow
   `${unit}Per${kind === "calendar" ? `Day.${(zone ?? "UTC").replaceAll(/[^A-Za-z]+/g, "-")}` : `${windowMs}ms`}`;
 
 /**
- * Windows that a provider is known to count otherwise than sliding. Gemini's requests a day begin anew at midnight,
- * Pacific time (ai.google.dev/gemini-api/docs/rate-limits).
+ * How a provider is known to count, where sliding would be wrong: a calendar's day lets more through than a sliding one just
+ * after midnight, and less just before. All else is counted as sliding, which is right with every provider.
  */
-const PRESETS: Record<string, Partial<Record<ShorthandName, { kind: WindowKind; zone?: string }>>> = {
-  gemini: { requestsPerDay: { kind: "calendar", zone: "America/Los_Angeles" } },
-};
+function presetOf(provider: string, name: ShorthandName): { kind: WindowKind; zone: string } | undefined {
+  const day = isProvider(provider) ? PROVIDERS[provider].windows.day : undefined;
+  return name === "requestsPerDay" && day?.kind === "calendar" ? { kind: "calendar", zone: day.timeZone } : undefined;
+}
+
+const isProvider = (name: string): name is ProviderName => Object.hasOwn(PROVIDERS, name);
 
 /** The windows that a group's entry in the keys' file means. `maxConcurrent` 0: no limit of its own. */
 export function windowsOf(entry: Windows, provider: string): { windows: QuotaWindow[]; maxConcurrent: number } {
   const named = SHORTHAND_NAMES.flatMap((name): QuotaWindow[] => {
     const limit = entry[name];
     const { unit, windowMs } = SHORTHAND[name];
-    const counting = countingOf(entry.kinds[name]) ?? PRESETS[provider]?.[name];
+    const counting = countingOf(entry.kinds[name]) ?? presetOf(provider, name);
     return limit ? [quotaWindow({ name, limit, windowMs, unit, ...counting })] : [];
   });
   const others = entry.more.map((other) =>

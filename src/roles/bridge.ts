@@ -7,11 +7,11 @@ import { writeBack } from "../bridge/write-back.ts";
 import { policyOf, readCameras } from "../cameras.ts";
 import type { Context } from "../context.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
-import { type Acquired, loop, type Service, service } from "../lifecycle.ts";
+import { createKeySetWatch } from "../keys/key-set-watch.ts";
+import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
 import { CONSUMER_GROUPS, KEYS } from "../names.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
-import { loadKeyGroups } from "../queues/key-groups.ts";
 import type { Quota } from "../queues/quota.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
@@ -35,9 +35,10 @@ const MAX_OUTBOX = 50_000;
 
 export function createBridge(settings: Settings, context: Context): Service & { detail(): string } {
   const counts = { messages: 0, groups: 0, again: 0, deadLetters: 0, captureUntrusted: 0 };
-  const groups = loadKeyGroups(settings);
+  const keys = createKeySetWatch(settings, context);
   const cameras = settings.cameras ? readCameras(settings.cameras) : [];
   const base = service("bridge", context, async (acquired, signal) => {
+    let { groups } = await keys.load();
     const url = storeUrl(settings);
     const connection = async (what: string) =>
       acquired.add(await connectStore(url, context, {}, signal), what, (r) => r.disconnect());
@@ -62,13 +63,14 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     const quota = createQuota(redis, context.clock);
     const room = createWaitingRoom(redis, { maxWaiting: settings.maxWaiting });
     const queues = acquired.add(createAssessmentQueues(redis), "queues", (q) => q.close());
+    const lives = {
+      recordMs: settings.topicRetentionHours * HOUR_MS + 2 * 60_000,
+      failedRecordMs: FAILED_JOB_AGE_MS,
+      imageMs: HOUR_MS,
+    };
     const register = async (run: string, changed: boolean) => {
       await bindToRun(redis, run !== "", changed);
-      await quota.register(groups, {
-        recordMs: settings.topicRetentionHours * HOUR_MS + 2 * 60_000,
-        failedRecordMs: FAILED_JOB_AGE_MS,
-        imageMs: HOUR_MS,
-      });
+      await quota.register(groups, lives);
     };
     const storeRun = await followRun(redis, context, signal, (run) => register(run, true));
     await register(storeRun.id(), false);
@@ -100,6 +102,14 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       }),
     );
 
+    // A removed group's tasks go back in the same step; new groups are known from then on.
+    during(acquired, context, signal, "keys' file", (until) =>
+      keys.follow(async (next, { renewed }) => {
+        groups = next.groups;
+        await quota.register(groups, lives, renewed);
+      }, until),
+    );
+
     const detections = topics.subscribe(TOPICS.detections, {
       group: CONSUMER_GROUPS.bridge,
       consumer: instanceName("bridge"),
@@ -123,7 +133,12 @@ export function createBridge(settings: Settings, context: Context): Service & { 
   });
   return Object.assign(base, {
     detail: () =>
-      `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.again} of them came again, ${counts.deadLetters} dead letters, ${counts.captureUntrusted} capture times not believed`,
+      [
+        `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.again} of them came again, ${counts.deadLetters} dead letters, ${counts.captureUntrusted} capture times not believed`,
+        keys.problem(),
+      ]
+        .filter(Boolean)
+        .join("; "),
   });
 
   async function writeBackParts(commands: Redis, acquired: Acquired, signal: AbortSignal) {

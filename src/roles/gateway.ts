@@ -4,6 +4,7 @@ import type { Context } from "../context.ts";
 import { readToken, refuseOpenHost } from "../gateway/auth.ts";
 import { createGatewayService, type GatewayService } from "../gateway/gateway.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
+import { createKeysAdmin } from "../keys/keys-admin.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { ROLES, type Settings } from "../settings.ts";
 import { imagesFolder, instanceName, pageFolder, storeUrl } from "./places.ts";
@@ -23,6 +24,7 @@ export function createGateway(settings: Settings, context: Context): GatewayServ
       instance: instanceName("gateway"),
       waiting: (redis) => createWaitingRoom(redis, { maxWaiting, hasImage: (reference) => images.has(reference) }),
       images,
+      keys: createKeysAdmin(settings),
       pageFolder: pageFolder(),
     },
     context,

@@ -2,20 +2,21 @@
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
-import { loop, type Service, service } from "../lifecycle.ts";
+import { createKeySetWatch } from "../keys/key-set-watch.ts";
+import type { KeySet } from "../keys/load-key-set.ts";
+import { during, loop, type Service, service } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
 import { assessGroup } from "../processors/assess-group.ts";
 import { createFailureShares } from "../processors/failure-share.ts";
 import { createGroupWorkers } from "../processors/group-workers.ts";
-import { createVisionClient, type VisionClient } from "../processors/vision-client.ts";
+import { createVisionClients } from "../processors/vision-clients.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
-import { DEFAULT_COOLING, DEFAULT_RETRY } from "../queues/call-policy.ts";
-import { type KeyGroup, loadKeyGroups } from "../queues/key-groups.ts";
+import { type CallPolicy, DEFAULT_RETRY } from "../queues/call-policy.ts";
+import type { KeyGroup } from "../queues/key-groups.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { SpentLately } from "../queues/spent-lately.ts";
 import { putBack } from "../queues/store-forgot.ts";
-import { ANSWER_TOKENS } from "../queues/token-estimate.ts";
 import type { Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
@@ -26,18 +27,21 @@ const HOLD_MS = 4_000;
 const GRACE_MS = 4_000;
 
 export function createWorker(settings: Settings, context: Context): Service & { detail(): string } {
-  const groups = loadKeyGroups(settings);
-  const policy = {
-    cooling: DEFAULT_COOLING,
-    retry: { ...DEFAULT_RETRY, maxRetries: settings.maxAttempts - 1 },
-  };
+  const keys = createKeySetWatch(settings, context);
+  let groups: readonly KeyGroup[] = [];
+  let policy: CallPolicy;
   let inFlight = () => 0;
   const base = service("worker", context, async (acquired, signal) => {
+    const set = await keys.load();
+    groups = set.groups;
+    policy = policyOf(set, settings);
     const url = storeUrl(settings);
     const redis = acquired.add(await connectStore(url, context, {}, signal), "store connection", (r) => r.disconnect());
     const signals = acquired.add(await connectStore(url, context, {}, signal), "signals", (r) => r.disconnect());
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
-    const clients = acquired.add(visionClients(groups, settings, context), "vision clients", closeClients);
+    const callTimeoutMs = settings.callTimeoutSeconds * 1000;
+    const clients = acquired.add(createVisionClients(callTimeoutMs, context), "vision clients", (c) => c.close());
+    clients.use(groups);
     const lately = new SpentLately();
     const quota = createQuota(redis, context.clock, lately);
     await followRun(redis, context, signal, () => putBack(redis, lately, context.clock.monotonicMs()));
@@ -46,11 +50,11 @@ export function createWorker(settings: Settings, context: Context): Service & { 
       quota,
       images,
       room: createWaitingRoom(redis, { maxWaiting: settings.maxWaiting }),
-      clientOf: (keyGroup: string, keyId: string) => clients.get(`${keyGroup}/${keyId}`),
+      clientOf: clients.clientOf,
       isSimulated: (keyGroup: string) => groups.find((group) => group.id === keyGroup)?.simulated ?? false,
       cool: (keyGroup: string, ms: number) => queues.cool(keyGroup, ms),
       worker: `${instanceName("worker")}:${process.pid}`,
-      callTimeoutMs: settings.callTimeoutSeconds * 1000,
+      callTimeoutMs,
       policyOf: () => policy,
       failures: createFailureShares(context.clock),
       random: Math.random,
@@ -68,47 +72,51 @@ export function createWorker(settings: Settings, context: Context): Service & { 
       },
       context,
     );
-    const held = groups.flatMap((group) => group.keys.map((key) => ({ keyGroup: group.id, keyId: key.id })));
     await acquired.start(workers);
-    await quota.hold(held, HOLD_MS);
+    await quota.hold(keysOf(groups), HOLD_MS);
     const holding = loop(context, signal, "holding keys", async () => {
       await context.clock.sleep(HOLD_MS / 4, signal);
-      await quota.hold(held, HOLD_MS);
+      await quota.hold(keysOf(groups), HOLD_MS);
     });
     acquired.add(holding, "holding keys", async (done) => {
       await done;
-      await quota.hold(held, 0).catch(() => {});
+      await quota.hold(keysOf(groups), 0).catch(() => {});
     });
+    let held = keysOf(groups);
+    during(acquired, context, signal, "keys' file", (until) =>
+      keys.follow(async (nextSet) => {
+        const next = nextSet.groups;
+        policy = policyOf(nextSet, settings);
+        // New keys are ready before a lease can name them; no lease names the old ones any more.
+        clients.use(next);
+        workers.use(next);
+        groups = next;
+        const now = keysOf(next);
+        const stay = new Set(now.map(({ keyGroup, keyId }) => `${keyGroup}/${keyId}`));
+        const leave = held.filter(({ keyGroup, keyId }) => !stay.has(`${keyGroup}/${keyId}`));
+        await quota.hold(leave, 0);
+        await quota.hold(now, HOLD_MS);
+        held = now;
+      }, until),
+    );
     inFlight = workers.inFlight;
   });
-  return Object.assign(base, { detail: () => `${groups.length} key groups, ${inFlight()} calls in flight` });
+  return Object.assign(base, {
+    detail: () =>
+      [`${groups.length} key groups, ${inFlight()} calls in flight`, keys.problem()].filter(Boolean).join("; "),
+  });
 }
 
-function visionClients(groups: readonly KeyGroup[], settings: Settings, context: Context): Map<string, VisionClient> {
-  const timeoutMs = settings.callTimeoutSeconds * 1000;
-  return new Map(
-    groups.flatMap((group) =>
-      group.keys.map((key): [string, VisionClient] => [
-        `${group.id}/${key.id}`,
-        createVisionClient(
-          {
-            baseUrl: group.baseUrl,
-            secret: key.secret,
-            model: group.model,
-            provider: group.provider,
-            timeoutMs,
-            maxTokens: ANSWER_TOKENS,
-          },
-          context,
-        ),
-      ]),
-    ),
-  );
-}
+/** What the file says of trying again is an older file's, and wins. */
+const policyOf = ({ policy: { cooling, maxRetries } }: KeySet, { maxAttempts }: Settings): CallPolicy => ({
+  cooling,
+  retry: { ...DEFAULT_RETRY, maxRetries: maxRetries ?? maxAttempts - 1 },
+});
 
-async function closeClients(clients: Map<string, VisionClient>) {
-  await Promise.all([...clients.values()].map((client) => client.close()));
-}
+type HeldKey = { keyGroup: string; keyId: string };
+
+const keysOf = (groups: readonly KeyGroup[]): HeldKey[] =>
+  groups.flatMap((group) => group.keys.map((key) => ({ keyGroup: group.id, keyId: key.id })));
 
 function onMessage(signals: Redis, listener: (message: string) => void): () => void {
   const handler = (_channel: string, message: string) => listener(message);

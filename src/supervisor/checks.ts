@@ -10,8 +10,9 @@ import { checkFfmpeg } from "../detector/ffmpeg-process.ts";
 import { sourceToShown } from "../detector/source-to-shown.ts";
 import { VigilaneError } from "../errors.ts";
 import { refuseOpenHost } from "../gateway/auth.ts";
+import { fewKeysWarning, loadKeySet } from "../keys/load-key-set.ts";
 import { within } from "../lifecycle.ts";
-import { keysFile, loadKeyGroups, sustainedCallsPerSecond } from "../queues/key-groups.ts";
+import { sustainedCallsPerSecond } from "../queues/key-groups.ts";
 import { pageFolder } from "../roles/places.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
@@ -105,15 +106,16 @@ const CHECKS: Record<string, Check> = {
     refuseBroker(settings);
     return "none is set: the topics are in the store";
   },
-  keys: (settings, { env }) => {
-    const groups = loadKeyGroups(settings, env);
-    const file = keysFile(settings);
-    if (file === undefined) return "none is configured: a simulated provider judges";
-    const keys = groups.reduce((sum, group) => sum + group.keys.length, 0);
-    return `${groups.length} key groups with ${keys} keys in ${file}`;
+  keys: async (settings, { env }) => {
+    const set = await loadKeySet(settings, { env });
+    if (set.file === undefined) return "none is configured: a simulated provider judges";
+    const keys = set.groups.reduce((sum, group) => sum + group.keys.length, 0);
+    const found = `${set.groups.length} key groups with ${keys} usable keys in ${set.file}`;
+    const few = fewKeysWarning(set);
+    return [found, ...(few ? [`Warning: ${few}`] : []), ...set.notices].join("\n            ");
   },
-  quota: (settings, { env }) => {
-    const groups = loadKeyGroups(settings, env);
+  quota: async (settings, { env }) => {
+    const { groups } = await loadKeySet(settings, { env });
     const file = camerasFile(settings);
     const intervals = file
       ? readCameras(file).map((camera) => camera.frameIntervalMs ?? settings.frameIntervalMs)

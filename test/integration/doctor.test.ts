@@ -102,6 +102,20 @@ const keys = (windows: string, secret = "sk-1") =>
     `keyGroups:\n  - id: a\n    baseUrl: https://h/v1\n    model: m\n    windows: ${windows}\n    keys: [{ id: k, secret: "${secret}" }]\n`,
   );
 
+test("keys: fewer than three usable ones are said, and what an older file is taken for", async () => {
+  const keys = file(
+    "api_keys.yaml",
+    "keys: [{ id: a, api_key: sk-planted-0123456789, priority: 1 }, { id: b, api_key: x, enabled: false, priority: 2 }]\n",
+  );
+  const found = (await look(["--keys", keys])).keys;
+  expect(found).toMatchObject({
+    ok: true,
+    text: expect.stringMatching(/2 key groups with 1 usable keys in .*api_keys\.yaml/),
+  });
+  expect(found?.text).toMatch(/Warning: Only 1 usable key .*[\s\S]*priority is read as a rank/);
+  expect(found?.text).not.toContain("planted");
+});
+
 test("keys: a wrong shape, a secret that the environment lacks", async () => {
   expect((await look(["--keys", keys("{ requestsPerSekond: 5 }")])).keys).toMatchObject(
     fault(/keys\.yaml:5.*requestsPerSekond/s),

@@ -48,7 +48,12 @@ export function aKeyGroup(over: Partial<KeyGroup> = {}): KeyGroup {
     account: id,
     windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000 }],
     maxConcurrent: 0,
-    keys: [{ id: "key-1", secret: "sim-key-1" }],
+    keys: [{ id: "key-1", secret: "sim-key-1", weight: 1 }],
+    strategy: "round_robin",
+    weight: 1,
+    price: null,
+    region: null,
+    capabilities: { jsonObject: false, jsonSchema: false },
     simulated: true,
     ...over,
   };

@@ -2,10 +2,10 @@ import { expect, test } from "vitest";
 import { help } from "../../src/commands/help.ts";
 import { describeSettings } from "../../src/config.ts";
 import type { CameraStatus } from "../../src/messages.ts";
-import type { KeyGroup } from "../../src/queues/key-groups.ts";
 import { offeredByCameras, quotaWarning } from "../../src/supervisor/capacity.ts";
 import { formatStatus } from "../../src/supervisor/status-line.ts";
 import { createTerminal, prettyLine } from "../../src/supervisor/terminal.ts";
+import { aKeyGroup } from "../support/tasks.ts";
 
 const entry = (more: object) =>
   JSON.stringify({ level: 40, time: "2026-11-23T12:00:00.000Z", role: "bridge", pid: 1, ...more });
@@ -101,17 +101,8 @@ test("the status line counts what is there, and says what went wrong", () => {
 });
 
 test("what the quota cannot carry is said with its share; what it can is not mentioned", () => {
-  const group = (limit: number): KeyGroup => ({
-    id: "a",
-    provider: "p",
-    baseUrl: "https://h",
-    model: "m",
-    account: "a",
-    windows: [{ name: "requestsPerSecond", limit, windowMs: 1_000 }],
-    maxConcurrent: 0,
-    keys: [],
-    simulated: false,
-  });
+  const group = (limit: number) =>
+    aKeyGroup({ id: "a", windows: [{ name: "requestsPerSecond", limit, windowMs: 1_000 }] });
   expect(quotaWarning([group(5)], offeredByCameras([1_000, 1_000]))).toBeUndefined();
   expect(quotaWarning([group(1)], offeredByCameras([500, 500]))).toMatch(
     /4\.0 groups a second.*2 cameras.*1 key group allow 1\.0 calls.*About 25 %/,

@@ -1,0 +1,31 @@
+/** What the gateway may see and do of the keys' file: the contract between keys (which does it) and gateway (which lets people). */
+
+/** A group as the file has it. No secret is in it: only its first 3 and last 4 characters. */
+export interface GroupOnFile {
+  id: string;
+  provider: string;
+  baseUrl: string | null;
+  model: string | null;
+  account: string | null;
+  weight: number;
+  strategy: string;
+  region: string | null;
+  price: object | null;
+  windows: object;
+  keys: { id: string; secret: string; weight: number; enabled: boolean }[];
+}
+
+/**
+ * Changes reject with REQUEST_UNREADABLE for what would not load, with every fault; NOT_FOUND for a group or key that is not
+ * there; OPERATION_OFF where this process has no keys' file. What they resolve with is what was done, for people. They are in
+ * the file when they resolve; bridge and workers take them over within seconds.
+ */
+export interface KeyGroupsFile {
+  groups(): Promise<GroupOnFile[]>;
+  /** A group as in the file. Secrets are entered, not referred to. */
+  create(group: unknown): Promise<string>;
+  /** Fields of a group; null takes one away. Where baseUrl goes elsewhere, each secret is entered again. */
+  change(groupId: string, fields: unknown): Promise<string>;
+  /** The group, or one key of it. */
+  remove(groupId: string, keyId?: string): Promise<string>;
+}

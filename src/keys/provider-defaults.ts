@@ -1,0 +1,16 @@
+/** What a provider's name alone says of a key group; what the file itself says wins. */
+import type { Capabilities } from "../queues/key-groups.ts";
+import { PROVIDERS, type ProviderName } from "../queues/provider-presets.ts";
+
+export interface ProviderDefaults {
+  /** Undefined: the file must say it. */
+  baseUrl: string | undefined;
+  needsKey: boolean;
+  capabilities: Capabilities;
+}
+
+export function defaultsOf(provider: ProviderName): ProviderDefaults {
+  const { baseUrl, needsKey, jsonObject, jsonSchema } = PROVIDERS[provider];
+  // What only some of a provider's models can do is asked for in the file.
+  return { baseUrl: baseUrl ?? undefined, needsKey, capabilities: { jsonObject, jsonSchema: jsonSchema === true } };
+}
