@@ -2,8 +2,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { afterAll, describe, expect, onTestFinished, test } from "vitest";
+import { assessmentQueueName, BULLMQ_PREFIX } from "../../src/names.ts";
 import { createGroupWorkers, type GroupWorkersParts } from "../../src/processors/group-workers.ts";
 import { simulatedKeyGroups } from "../../src/queues/key-groups.ts";
 import { createBridge } from "../../src/roles/bridge.ts";
@@ -12,6 +14,7 @@ import { Settings } from "../../src/settings.ts";
 import { silent } from "../support/pipeline.ts";
 import { startRedis } from "../support/redis.ts";
 import { connectionsTo, failToStart, stressAndLeaveNothing } from "../support/service-stress.ts";
+import { aTask } from "../support/tasks.ts";
 
 const data = mkdtempSync(join(tmpdir(), "vigilane-lifecycle-"));
 afterAll(() => rmSync(data, { recursive: true, force: true }));
@@ -86,12 +89,28 @@ describe("the key groups' workers", () => {
       ...over,
     };
     const left = async () => [...[...listeners].map(() => "a listener"), ...(await connectionsTo(url))];
-    return { create: () => createGroupWorkers(parts, silent), left };
+    return { create: () => createGroupWorkers(parts, silent), left, redis };
   }
 
   test("start and stop in every order, each with its own connections", async () => {
     const { create, left } = await setup();
     await stressAndLeaveNothing(create, left);
+  });
+
+  test("jobs that a removed group left in its queue are seen to by whoever looks", async () => {
+    const seen = Promise.withResolvers<string>();
+    const assess: GroupWorkersParts["assess"] = async ({ data: { task } }) => {
+      seen.resolve(task.taskId);
+      return { outcome: "sent to the waiting room" };
+    };
+    const { create, redis } = await setup({ stirring: async () => [], leaving: async () => ["gone"], assess });
+    const task = aTask();
+    const queue = new Queue(assessmentQueueName("gone"), { connection: redis, prefix: BULLMQ_PREFIX });
+    await queue.add("left behind", { task });
+    const workers = create();
+    onTestFinished(() => workers.stop());
+    await workers.start();
+    expect(await seen.promise).toBe(task.taskId);
   });
 
   test("a start that fails leaves nothing", async () => {
