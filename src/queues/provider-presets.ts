@@ -42,7 +42,7 @@ export type ImageTokens =
   | { rule: "unknown" };
 
 export interface ProviderPreset {
-  /** Up to and including the version, as documented; null: every installation has its own. */
+  /** Up to and including the version, as documented (of a server of one's own: where it listens by default); null: none. */
   baseUrl: string | null;
   /** Further documented addresses (regions), for people. */
   otherBaseUrls: readonly string[];
@@ -161,7 +161,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, ProviderPreset>> = {
     ],
   },
   vllm: {
-    baseUrl: null,
+    baseUrl: "http://127.0.0.1:8000/v1",
     otherBaseUrls: ["http://127.0.0.1:8000/v1"],
     quotaOf: "server",
     windows: ALL_SLIDING,

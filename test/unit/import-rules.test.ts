@@ -33,6 +33,10 @@ const CONTRACTS = [
   "queues/assessment-queue.ts",
   "queues/call-policy.ts",
   "queues/key-groups.ts",
+  "queues/window.ts",
+  "queues/calendar.ts",
+  "queues/token-estimate.ts",
+  "queues/provider-presets.ts",
 ];
 /** Rooms whose work is to put others together. */
 const WIRING = ["roles", "supervisor", "commands"];

@@ -80,7 +80,7 @@ keyGroups:
         weight: 2.5,
         price: { perMillionInputTokens: 0.2, perMillionOutputTokens: 0.6, perCall: 0.001 },
         region: "eu",
-        capabilities: { jsonObject: true, jsonSchema: false },
+        capabilities: { jsonObject: true, jsonSchema: true },
         account: "acme",
         strategy: "weighted",
         windows: [{ name: "requestsPerDay", limit: 100, windowMs: 86_400_000 }],
