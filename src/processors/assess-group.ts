@@ -26,6 +26,8 @@ export interface AssessParts {
   clientOf: (keyGroup: string, keyId: string) => VisionClient | undefined;
   /** Is this group's verdict simulated whatever the answer says? */
   isSimulated: (keyGroup: string) => boolean;
+  /** Does a call that is refused for its rate take a place in this group's windows at the provider? */
+  refusedCallsCount: (keyGroup: string) => boolean;
   /** BullMQ's own workers of this group rest so long. */
   cool: (keyGroup: string, ms: number) => Promise<void>;
   /** This process, unlike any other that ever ran. */
@@ -157,6 +159,7 @@ async function judge(
   const learned = feedback(lease, spent, {
     called: true,
     ok: true,
+    networkMs: answer.networkMs,
     latencyMs: answer.latencyMs,
     ...(answer.tokens && { tokens: answer.tokens.prompt + answer.tokens.completion }),
   });
@@ -208,6 +211,9 @@ async function refused(
     // A time-out that the task's own deadline caused blames nobody.
     ...(!ownDeadline && { code }),
     rateRefusal: code === "RATE_LIMITED",
+    cameTooEarly: cause === "rate_second" || cause === "rate_minute",
+    takesNoPlace: code === "RATE_LIMITED" && !parts.refusedCallsCount(lease.keyGroup),
+    networkMs: error.networkMs,
     coolMs: blames === "group" || blames === "nobody" ? restMs : 0,
     keyOffMs: blames === "key" ? restMs : 0,
   });

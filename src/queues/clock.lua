@@ -8,7 +8,7 @@ local function clock_stepped_back(now, last)
       if not seen[w.key] then w.law.step_back(w, now) end
       seen[w.key] = true
     end
-    redis.call('HDEL', k('group:' .. g), 'coolUntil', 'medianAt')
+    redis.call('HDEL', k('group:' .. g), 'coolUntil', 'slowUntil', 'medianAt')
     for _, field in ipairs(redis.call('HKEYS', k('group:' .. g))) do
       if string.sub(field, 1, 4) == 'off:' then redis.call('HDEL', k('group:' .. g), field) end
     end

@@ -13,8 +13,11 @@ const SHARED = [
   "ending",
 ].map((name) => new URL(`./${name}.lua`, import.meta.url));
 
-/** `after`: "run" for the scripts that lead to calls, which close the key groups first where the store may have forgotten some. */
-export const script = (name: string, after?: "run") =>
+/**
+ * `after`: "run" for the scripts that lead to calls, which close the key groups first where the store may have forgotten some;
+ * "guard" for the one that learns from calls.
+ */
+export const script = (name: string, after?: "run" | "guard") =>
   new StoreScript(
     new URL(`./${name}.lua`, import.meta.url),
     after === undefined ? SHARED : [...SHARED, new URL(`./${after}.lua`, import.meta.url)],

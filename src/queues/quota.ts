@@ -66,8 +66,14 @@ export interface CallFeedback {
   startedAt?: string;
   /** Absent: the group is not to blame, whatever became of the call. */
   code?: ErrorCode;
-  /** Refused for its rate: widens the guard. */
+  /** Refused for its rate. */
   rateRefusal?: boolean;
+  /** Refused because calls came closer upon one another than they were stamped: widens the guard. */
+  cameTooEarly?: boolean;
+  /** Refused by a provider that does not count refused calls: its place is free again. */
+  takesNoPlace?: boolean;
+  /** The network's part of the round trip; null or absent: not known. */
+  networkMs?: number | null;
   /** The whole group rests so long. */
   coolMs?: number;
   /** This key alone is left out so long. */

@@ -18,7 +18,7 @@ const snapshotScript = script("snapshot");
 const stirringScript = script("stirring");
 const leavingScript = script("leaving");
 const restampScript = script("restamp");
-export const settleScript = script("settle");
+export const settleScript = script("settle", "guard");
 
 /** An unspent lease lapses after so long: more than any queue and event loop needs, less than a person notices. */
 const LEASE_MS = 1_000;
@@ -151,6 +151,9 @@ export function createQuota(
             ...(feedback.code && { code: feedback.code }),
             ...(feedback.startedAt && { startedAt: feedback.startedAt }),
             rate: feedback.rateRefusal ?? false,
+            early: feedback.cameTooEarly ?? false,
+            refund: feedback.takesNoPlace ?? false,
+            ...(feedback.networkMs != null && { networkMs: Math.round(feedback.networkMs * 100) / 100 }),
             coolMs: feedback.coolMs ?? 0,
             offMs: feedback.keyOffMs ?? 0,
           })

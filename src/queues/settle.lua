@@ -1,22 +1,15 @@
 -- The end of a call (or of a try without one): what the key group learns from it, then the task's next state, at once.
 -- ARGV: id, epoch, kind, verdict (kind back: the answer that could not be read, or ""), error, meta, feedback (JSON), avoidMs
 --   kind: assessed (accepted from any epoch while the task is not done) | failed | expired | back (current epoch only)
---   feedback: { group, key, called, ok, latencyMs, tokens (of prompt and answer, where told), code, rate (a refusal for rate), coolMs, offMs, blames, countsAsFailure } or ""
+--   feedback: { group, key, called, ok, latencyMs, tokens (of prompt and answer, where told), code, rate (a refusal for rate), early (for calls that came too close upon one another), refund (the refused call takes no place at the provider), networkMs, coolMs, offMs, blames, countsAsFailure } or ""
 -- Replies { done | back | stale, word }
 local id, epoch, kind, verdict, err, meta, feedback, avoid_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local t = now()
 
--- The guard against jitter: a refusal widens it by a(1-e), an accepted call narrows it by a*e (a = 10 ms, e = 0.005), held
--- within 10 to 250 ms; it rests where a share e of calls is refused. A stochastic approximation of that quantile (Robbins and
--- Monro 1951).
 local function learn(f)
   local g = k('group:' .. f.group)
   if redis.call('EXISTS', g) == 0 then return end
-  if f.called then
-    local guard = num(redis.call('HGET', g, 'guard'))
-    if f.rate then guard = math.min(250, guard + 10 * 0.995) elseif f.ok then guard = math.max(10, guard - 10 * 0.005) end
-    redis.call('HSET', g, 'guard', ms(guard))
-  end
+  if f.called then learn_guard(g, f.ok, f.early, f.networkMs) end
   if f.ok then
     redis.call('HINCRBY', g, 'ok', 1)
     redis.call('HINCRBY', g, 'ok:' .. f.key, 1)
@@ -51,7 +44,7 @@ if feedback ~= '' then
   local f = cjson.decode(feedback)
   group, called = f.group, f.called
   if f.called then by = { group = f.group, key = f.key, startedAt = f.startedAt } end
-  end_call(id .. '#' .. epoch, f.tokens)
+  if f.refund then unstamp(id .. '#' .. epoch) else end_call(id .. '#' .. epoch, f.tokens) end
   learn(f)
 end
 

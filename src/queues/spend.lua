@@ -22,7 +22,10 @@ end
 
 if not again then
   local lapse = redis.call('ZSCORE', k'leases', lease)
-  if not lapse or num(lapse) <= t then return { 'back', 'the lease had lapsed', go_back(id, r) } end
+  if not lapse or num(lapse) <= t then
+    lapsed(r.kg)
+    return { 'back', 'the lease had lapsed', go_back(id, r) }
+  end
 end
 
 local f = redis.call('HMGET', k('group:' .. r.kg), 'disabled', 'coolUntil', 'off:' .. r.key, 'guard')
@@ -48,6 +51,7 @@ end
 local limit = dl > 0 and math.min(timeout, dl - t) or timeout
 move_stamps(r.kg, lease, t, t + limit + 1000)
 redis.call('ZREM', k'leases', lease)
+redis.call('HDEL', k('group:' .. r.kg), 'lapses', 'slowUntil')
 redis.call('ZADD', k'calls', ms(t + limit + 2000), id)
 redis.call('SADD', k('calls-of:' .. worker), id)
 local attempts = num(r.a)

@@ -20,6 +20,7 @@ for _, lease in ipairs(redis.call('ZRANGEBYSCORE', k'leases', '-inf', ms(t), 'LI
   local r = read(id)
   if r and r.e == epoch and (r.s == 'taken' or r.s == 'queued') then
     go_back(id, r)
+    lapsed(r.kg)
     count[2] = count[2] + 1
   else
     redis.call('ZREM', k'leases', lease)

@@ -10,9 +10,10 @@ local taken = {}
 
 -- Keys of the group that a living worker holds and that are not disabled; the one with the fewest calls.
 local function choose_key(group)
-  local f = redis.call('HMGET', k('group:' .. group), 'keys', 'disabled', 'coolUntil')
+  local f = redis.call('HMGET', k('group:' .. group), 'keys', 'disabled', 'coolUntil', 'slowUntil')
   if f[2] == '1' then return nil, t + 1000 end
-  if num(f[3]) > t then return nil, num(f[3]) end
+  local rests = math.max(num(f[3]), num(f[4]))
+  if rests > t then return nil, rests end
   local best, least
   for _, id in ipairs(split(f[1], '[^,]+')) do
     if num(redis.call('HGET', k'held', group .. '/' .. id)) > t then

@@ -159,7 +159,11 @@ function shaOf(script: string): string {
     ),
     topics: ["topics/redis-topic.lua"],
   };
-  const leadsToCalls = ["queues/take.lua", "queues/spend.lua"].includes(script);
-  const parts = [...(shared[folder] ?? []), ...(leadsToCalls ? ["queues/run.lua"] : []), script];
+  const before: Record<string, string[]> = {
+    "queues/take.lua": ["queues/run.lua"],
+    "queues/spend.lua": ["queues/run.lua"],
+    "queues/settle.lua": ["queues/guard.lua"],
+  };
+  const parts = [...(shared[folder] ?? []), ...(before[script] ?? []), script];
   return digest(parts.map((path) => readFileSync(`src/${path}`, "utf8")).join("\n"));
 }

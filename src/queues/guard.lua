@@ -1,0 +1,39 @@
+-- The guard of a key group: how much later than its stamp a call may be counted at the provider, against another that came
+-- quicker. Windows are that much longer than the provider's, so that jitter on the way exceeds none.
+--
+-- Law: guard = FLOOR + c · (high − low), in ms, where high and low are the 90th and 20th percentile of the network's part of
+-- this group's round trips (there and back: never less than the spread on the way there alone), each followed by stochastic
+-- approximation (Robbins and Monro 1951), and c is only a correction: a refusal for rate widens it by GAIN · (1 − SHARE), an
+-- accepted call narrows it by GAIN · SHARE, so that where the way back jitters differently from the way there, the refused
+-- share rests at SHARE. Where nothing jitters the guard rests at FLOOR and nothing is refused. A provider that does not say how
+-- long it worked has no spread to see: there the step of the correction is STEP ms instead.
+local GUARD = { floor = 5, least_c = 0.3, most_c = 4, gain = 0.05, share = 0.009, step = 10, most = 250, start = 25 }
+
+-- One step of a percentile towards a sample; steps shrink from the first samples on to a twentieth of the spread.
+local function towards(value, sample, percentile, step)
+  if sample > value then return value + step * percentile end
+  return value - step * (1 - percentile)
+end
+
+-- `g` key of the group's record. accepted, refused: by the provider, for rate; network: ms, or nil when it is not known.
+local function learn_guard(g, accepted, refused, network)
+  if not (accepted or refused or network) then return end
+  local f = redis.call('HMGET', g, 'guard', 'netHigh', 'netLow', 'netSeen', 'guardC')
+  local guard, high, low, seen, c = tonumber(f[1] or '') or GUARD.start, tonumber(f[2] or ''), tonumber(f[3] or ''), num(f[4]), tonumber(f[5] or '') or 1
+  if network then
+    if not high then high, low = network, network end
+    seen = seen + 1
+    local step = math.max(0.05 * (high - low), 0.2) * math.max(1, 50 / seen)
+    high = towards(high, network, 0.9, step)
+    low = math.min(high, towards(low, network, 0.2, step))
+    redis.call('HSET', g, 'netHigh', ms(high), 'netLow', ms(low), 'netSeen', seen)
+  end
+  if accepted or refused then
+    local way = refused and 1 - GUARD.share or -GUARD.share
+    c = math.max(GUARD.least_c, math.min(GUARD.most_c, c + GUARD.gain * way))
+    if seen < 20 then guard = guard + GUARD.step * way end
+    redis.call('HSET', g, 'guardC', ms(c))
+  end
+  if seen >= 20 then guard = GUARD.floor + c * (high - low) end
+  redis.call('HSET', g, 'guard', ms(math.max(GUARD.floor, math.min(GUARD.most, guard))))
+end
