@@ -52,6 +52,7 @@ export async function footageBoxes(): Promise<Box[][]> {
     new BufferPool(),
   );
   const facts = {
+    format: "avi",
     codec: "",
     width: 768,
     height: 576,
