@@ -9,7 +9,12 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 const env = { NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules", ".cache", "node-compile") };
 
 /** Rates and delays are measured in these: what else runs would move them. */
-const ALONE = ["test/chaos/windows.test.ts", "test/integration/detector.test.ts"];
+const ALONE = [
+  "test/chaos/windows.test.ts",
+  "test/chaos/detector.test.ts",
+  "test/integration/detector.test.ts",
+  "test/integration/life-of-a-task.test.ts",
+];
 /** The longest of their projects, begun first, so that none of them runs on when all others have ended. */
 const LONGEST = [
   "fresh-copy",
@@ -80,8 +85,8 @@ export default defineConfig({
           name: "alone",
           sequence: { groupOrder: 3 },
           include: ALONE,
-          testTimeout: 180_000,
-          hookTimeout: 120_000,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
           fileParallelism: false,
           env,
         },

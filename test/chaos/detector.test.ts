@@ -30,7 +30,9 @@ async function expectEachOnce(ids: readonly string[]) {
   expect(results).toHaveLength(new Set(ids).size);
 }
 
-test("kill -9 of the detector, twice: looks go on within 10 s, and every group is assessed exactly once", async () => {
+test("kill -9 of the detector, twice: looks go on within 10 s, and every group is assessed exactly once", {
+  timeout: 180_000,
+}, async () => {
   const groups = collectGroups(here);
   for (let nth = 0; nth < 2; nth++) {
     const { pid } = await here.role("detector");
@@ -44,7 +46,9 @@ test("kill -9 of the detector, twice: looks go on within 10 s, and every group i
   await expectEachOnce(groups.stop());
 });
 
-test("the detector stopped for longer than its locks, and woken, goes on itself: no message twice, no group lost or doubled", async () => {
+test("the detector stopped for longer than its locks, and woken, goes on itself: no message twice, no group lost or doubled", {
+  timeout: 180_000,
+}, async () => {
   const groups = collectGroups(here);
   const { pid } = await here.role("detector");
   process.kill(pid, "SIGSTOP");
@@ -61,7 +65,7 @@ test("the detector stopped for longer than its locks, and woken, goes on itself:
   expect(await here.countedByResults(counted)).toBeGreaterThanOrEqual(counted);
 });
 
-test("a provider that hangs changes neither the rate of looks nor the previews", async () => {
+test("a provider that hangs changes neither the rate of looks nor the previews", { timeout: 180_000 }, async () => {
   const before = await seenIn(here, 6_000);
   here.provider.setFaults({ hang: true });
   await here.provider.until(({ accounts }) => accounts.some((account) => account.inFlight > 3));
