@@ -54,6 +54,7 @@ export async function footageBoxes(): Promise<Box[][]> {
     () => 0,
   );
   const facts = {
+    format: "avi",
     codec: "",
     width: 768,
     height: 576,

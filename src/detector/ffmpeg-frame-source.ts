@@ -3,7 +3,7 @@
  * again after a back-off. Every end of a live source is a failure, also with exit code 0 (that is how ffmpeg ends when a
  * camera falls silent).
  */
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { access, constants, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { extname, join, resolve } from "node:path";
 import type { Context } from "../context.ts";
@@ -12,6 +12,7 @@ import {
   decodingOptions,
   inputOptions,
   kindOf,
+  LIVE_HLS_OPTIONS,
   lookOptions,
   PROBE_OUTPUT,
   playbackOptions,
@@ -19,6 +20,7 @@ import {
 } from "./ffmpeg-options.ts";
 import { type FfmpegRun, startFfmpeg } from "./ffmpeg-process.ts";
 import type { FrameSourceFactory } from "./frame-source.ts";
+import { HlsProgress } from "./hls-progress.ts";
 import { letterbox } from "./letterbox.ts";
 import { type PictureLayout, pictureLayout } from "./picture.ts";
 import { textToShown } from "./source-to-shown.ts";
@@ -31,6 +33,7 @@ const LONGEST_LOOK_MS = 5_000;
 const FIRST_FRAME_MS = 20_000;
 /** From "stalled" to giving the connection up. */
 const PATIENCE_MS = 5_000;
+const NO_NEW_SEGMENT = "the playlist brings no new segment";
 const BACK_OFF_MS = { first: 500, most: 30_000 };
 /** A source that ran this long is taken for sound again. */
 const SOUND_MS = 10_000;
@@ -66,6 +69,7 @@ class Watching {
   readonly #scratch: string;
   #facts: StreamFacts | undefined;
   #probedInVain = false;
+  #wasLiveHls = false;
   #startAtSeconds: number;
   #said = "";
 
@@ -109,7 +113,8 @@ class Watching {
         this.#startAtSeconds = 0; // once more, from the beginning
         continue;
       }
-      if (end.frames === 0) this.#facts = undefined; // it may have become another stream
+      // It may have become another stream; a live HLS playlist, a finished one.
+      if (end.frames === 0 || this.#wasLiveHls) this.#facts = undefined;
       failures = end.frames > 0 && clock.monotonicMs() - startedMs > SOUND_MS ? 1 : failures + 1;
       const backOffMs =
         Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** (failures - 1)) * (0.75 + Math.random() / 2);
@@ -124,6 +129,7 @@ class Watching {
     const { source, intervalMs, loop, inputSize } = this.#options;
     const kind = kindOf(source);
     const lookMs = Math.min(intervalMs, LONGEST_LOOK_MS);
+    if (kind === "device") await deviceIsThere(source);
     const listFile = await this.#listOfImages(kind, lookMs);
     const opened = inputOptions(source, kind, lookMs, { listFile, patient: this.#probedInVain });
     this.#probedInVain = this.#facts === undefined;
@@ -132,6 +138,9 @@ class Watching {
     const facts = this.#facts;
     // (RTSP servers name a length too, but set the pace themselves.)
     const recorded = isOwnPace(kind) || (kind === "http" && facts.durationSeconds !== null);
+    const liveHls = facts.format === "hls" && !recorded;
+    if (this.#wasLiveHls && recorded) throw new Error("the live stream has ended: its playlist is finished");
+    this.#wasLiveHls = liveHls;
     const plan = kind === "folder" || kind === "image" ? everyPicture(lookMs) : planDecoding(facts, lookMs);
     const layout = pictureLayout(letterbox(inputSize, facts.width, facts.height), facts.colour);
     const before = [
@@ -140,12 +149,14 @@ class Watching {
         ? playbackOptions(kind, this.#startAtSeconds % (facts.durationSeconds ?? Number.POSITIVE_INFINITY), loop)
         : []),
       ...opened.options,
+      ...(liveHls ? LIVE_HLS_OPTIONS : []),
     ];
     return this.#watch(
       { input: opened.input, before, after: lookOptions(plan, facts, layout) },
       plan,
       layout,
       recorded,
+      liveHls ? new HlsProgress() : undefined,
     );
   }
 
@@ -188,11 +199,13 @@ class Watching {
     plan: DecodingPlan,
     expected: PictureLayout,
     recorded: boolean,
+    playlist: HlsProgress | undefined,
   ): Promise<End> {
     const { clock } = this.#context;
     const { intervalMs, sink, loop } = this.#options;
     let layout = expected;
     let frames = 0;
+    let passed = 0;
     let lastMs = clock.monotonicMs();
     let fresh = false;
     let deliveredAtMs = Number.NEGATIVE_INFINITY;
@@ -203,11 +216,15 @@ class Watching {
         },
         frame: (data, capturedAtMs) => {
           const sinceMs = clock.monotonicMs() - lastMs;
-          frames += 1;
           lastMs += sinceMs;
+          if (playlist && !playlist.moved) {
+            passed += 1; // nothing proves yet that it is live
+            return this.#buffers.giveBack(data);
+          }
+          frames += 1;
           this.#say("online", recorded ? "" : plan.detail);
           // A live source begins with a burst of what came while ffmpeg took the stream in: older than it seems.
-          fresh ||= recorded || (frames > 1 && sinceMs > plan.expectedMs / 4);
+          fresh ||= recorded || playlist !== undefined || (frames > 1 && sinceMs > plan.expectedMs / 4);
           if (!fresh) return this.#buffers.giveBack(data);
           const due = intervalMs <= LONGEST_LOOK_MS || lastMs - deliveredAtMs >= intervalMs - plan.expectedMs / 2;
           if (!due) return this.#buffers.giveBack(data);
@@ -221,16 +238,17 @@ class Watching {
     const run = startFfmpeg(
       this.#ffmpegPath,
       args,
-      { kind: "frames", folder: this.#scratch, into: reader },
+      { kind: "frames", folder: this.#scratch, into: reader, onLogLine: (line) => playlist?.logLine(line) },
       this.#context,
     );
     const over = new AbortController();
-    const guard = this.#guard(run, plan, over.signal, () => ({ frames, lastMs }));
+    const guard = this.#guard(run, plan, over.signal, () => ({ frames, passed, lastMs }));
     const why = await run.ended;
     over.abort();
     reader.end();
     const guarded = await guard;
     if (recorded && why === "" && guarded === "" && frames > 0) return { kind: loop ? "played" : "finished" };
+    if (guarded !== "" && passed > 0 && frames === 0) return { kind: "broken", why: NO_NEW_SEGMENT, frames };
     return { kind: "broken", why: guarded || why, frames };
   }
 
@@ -239,7 +257,7 @@ class Watching {
     run: FfmpegRun,
     plan: DecodingPlan,
     over: AbortSignal,
-    seen: () => { frames: number; lastMs: number },
+    seen: () => { frames: number; passed: number; lastMs: number },
   ): Promise<string> {
     const { clock } = this.#context;
     const ends = AbortSignal.any([over, this.#signal]);
@@ -247,10 +265,10 @@ class Watching {
     while (!ends.aborted) {
       await clock.sleep(500, ends).catch(() => {});
       if (ends.aborted) break;
-      const { frames, lastMs } = seen();
+      const { frames, passed, lastMs } = seen();
       const silentMs = clock.monotonicMs() - lastMs;
       const why = `no frame for ${(silentMs / 1000).toFixed(0)} s`;
-      if (silentMs > (frames === 0 ? FIRST_FRAME_MS : stalledAfterMs + PATIENCE_MS)) {
+      if (silentMs > (frames + passed === 0 ? FIRST_FRAME_MS : stalledAfterMs + PATIENCE_MS)) {
         await run.kill();
         return why;
       }
@@ -296,6 +314,17 @@ const everyPicture = (lookMs: number): DecodingPlan => ({
 
 /** Read as fast as we like. */
 const isOwnPace = (kind: SourceKind) => kind === "folder" || kind === "image" || kind === "file";
+
+/** Rejects with what to do; of ffmpeg's own words only "No such file or directory" would be left. */
+async function deviceIsThere(device: string): Promise<void> {
+  const fault = await access(device, constants.R_OK).catch((error: NodeJS.ErrnoException) => error);
+  if (!fault) return;
+  const remedy =
+    fault.code === "ENOENT"
+      ? `plug the camera in, or correct the source (ls /dev/video*; a container needs --device ${device})`
+      : 'the user that runs the detector must be in the group "video"';
+  throw new Error(`${device} cannot be opened (${fault.code}): ${remedy}`);
+}
 
 const isPng = (name: string) => extname(name).toLowerCase() === ".png";
 

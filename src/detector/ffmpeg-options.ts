@@ -69,6 +69,17 @@ export function playbackOptions(kind: SourceKind, startAtSeconds: number, loop: 
   return loop ? ["-re", "-stream_loop", "-1"] : ["-re"];
 }
 
+/**
+ * A live HLS playlist, whose frames come in heaps, a segment at a time: -re spreads each heap over the time in which it was
+ * filmed, the newest segment first (ffmpeg's own choice is the third from the end), and begun after half a second of looking
+ * at it (else ffmpeg reads several segments before the first frame, and all that follow are that much late). What it asks
+ * for is told at "verbose" alone (hls-progress.ts).
+ */
+export const LIVE_HLS_OPTIONS: readonly string[] = [
+  ...["-loglevel", "verbose", "-re"],
+  ...["-live_start_index", "-1", "-analyzeduration", "500000"],
+];
+
 /** Before -i. One thread: frame threads hold back a frame each, which at one look a second is a second each. */
 export function decodingOptions({ keyframesOnly }: DecodingPlan): string[] {
   return ["-threads", "1", ...(keyframesOnly ? ["-skip_frame", "nokey"] : [])];

@@ -37,7 +37,7 @@ export interface FfmpegArguments {
 /** Where the output goes: `text` line by line as it comes, `frames` by a socket in `folder` (by stdout where there are none). */
 export type FfmpegOutput =
   | { kind: "text"; onData(chunk: Buffer): void; onLogLine(line: string): void }
-  | { kind: "frames"; folder: string; into: BytesInto };
+  | { kind: "frames"; folder: string; into: BytesInto; onLogLine?(line: string): void };
 
 /** What is alive, for the end of the process. */
 const alive = new Set<fluent.FfmpegCommand>();
@@ -91,7 +91,7 @@ export function startFfmpeg(
       if (killed) command.kill("SIGKILL");
     });
     command.on("stderr", (line: string) => {
-      if (output.kind === "text") output.onLogLine(line);
+      output.onLogLine?.(line);
       if (
         /\b(error|failed|invalid|refused|unreachable|timed? ?out|not found|no such|denied|unauthorized|4\d\d)\b/i.test(
           line,

@@ -2,6 +2,8 @@
 import type { Colour } from "./picture.ts";
 
 export interface StreamFacts {
+  /** ffmpeg's name of the container or protocol, such as "hls", "rtsp", "mov,mp4,m4a,3gp,3g2,mj2". */
+  format: string;
   codec: string;
   /** As shown: after rotation; even. */
   width: number;
@@ -22,6 +24,7 @@ const NO_TIME = -(2 ** 62);
 
 /** Reads what `ffmpeg -i … -c copy -f framecrc -` writes to both of its outputs, line by line, as far as it has come. */
 export class FactsReader {
+  #format = "";
   #codec = "";
   #size: [number, number] | undefined;
   #pixels = "";
@@ -36,7 +39,8 @@ export class FactsReader {
 
   /** A line of ffmpeg's log. Only the input's first video stream counts. */
   logLine(line: string): void {
-    if (/^Input #\d/.test(line)) this.#inInput = true;
+    const input = /^Input #\d+, (.+?), from /.exec(line);
+    if (input) [this.#inInput, this.#format] = [true, input[1] ?? ""];
     if (/^Output #\d/.test(line)) this.#inInput = false;
     if (!this.#inInput) return;
     const duration = /^\s+Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)/.exec(line);
@@ -86,6 +90,7 @@ export class FactsReader {
     const [w, h] = this.#rotated ? [this.#size[1], this.#size[0]] : this.#size;
     const gaps = [...this.#keyframesMs.slice(1), this.#lastMs].map((ms, i) => ms - (this.#keyframesMs[i] ?? ms));
     return {
+      format: this.#format,
       codec: this.#codec,
       width: Math.floor(w / 2) * 2,
       height: Math.floor(h / 2) * 2,

@@ -14,6 +14,8 @@ const ROUNDS = LONG ? 10 : 2;
 const RESUMES_WITHIN_MS = 30_000;
 /** All that was offered must have ended so long after the last disturbance. */
 const SETTLES_WITHIN_MS = 60_000;
+/** Longer than job locks (5 s), shard leases (3 s), held keys (4 s). */
+const STOPPED_MS = 7_000;
 /** What a process sent before its death, the store has run so long after it at the latest. */
 const LAST_WORDS_MS = 100;
 
@@ -131,20 +133,23 @@ describe("kill -9", () => {
 });
 
 test("processes stopped for longer than their locks, and woken", { timeout: LONG ? 600_000 : 180_000 }, async () => {
-  const stopped: RoleName[][] = [
-    ["worker", "gateway"],
-    ["bridge", "results", "provider"],
-  ];
-  const outcome = await underLoad(LONG ? 6 : stopped.length, async (nth) => {
-    const roles = stopped[nth % stopped.length] ?? [];
-    const pids = (await Promise.all(roles.map((role) => here.role(role)))).map(({ pid }) => pid);
+  const stopped: (RoleName[] | "store")[] = [["worker", "gateway"], "store", ["bridge", "results", "provider"]];
+  const outcome = await underLoad(LONG ? 9 : stopped.length, async (nth) => {
+    const these = stopped[nth % stopped.length] ?? [];
+    const roles = these === "store" ? ROLES : these;
+    const pids = these === "store" ? [here.store.pid] : await pidsOf(these);
     for (const pid of pids) process.kill(pid, "SIGSTOP");
-    await wait(7_000); // longer than job locks (5 s), shard leases (3 s), held keys (4 s)
+    await wait(STOPPED_MS);
     for (const pid of pids) process.kill(pid, "SIGCONT");
-    return { roles, fromMs: Date.now() };
+    const fromMs = Date.now();
+    if (these !== "store") expect(await pidsOf(these)).toEqual(pids); // woken, not started anew
+    return { roles, fromMs };
   });
   await expectEachOnce("from waking to work", outcome);
 });
+
+const pidsOf = async (roles: readonly RoleName[]) =>
+  (await Promise.all(roles.map((role) => here.role(role)))).map(({ pid }) => pid);
 
 /** Resolves when there is no such process any more. */
 async function gone(pid: number): Promise<void> {

@@ -1,76 +1,17 @@
 /** The command as its users run it: real processes, the real roles, the report that it writes. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { basename, delimiter, join } from "node:path";
-import { createInterface } from "node:readline";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { pino } from "pino";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { systemClock } from "../../src/context.ts";
 import { RoleHealth } from "../../src/events.ts";
 import { KEYS } from "../../src/names.ts";
 import { connectStore } from "../../src/store.ts";
 import { Report } from "../../src/supervisor/report.ts";
 import { RunFile } from "../../src/supervisor/run-file.ts";
-
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const MAIN = join(ROOT, "src", "main.ts");
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), "vigilane-whole-"));
-  onTestFinished(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }));
-  return path;
-}
-
-interface Run {
-  child: ChildProcess;
-  lines: string[];
-  /** Resolves at the first line (there or to come) that matches; rejects when the process ends before. */
-  said(pattern: RegExp): Promise<string>;
-  ended: Promise<number | null>;
-}
-
-function vigilane(args: string[], env: NodeJS.ProcessEnv = {}): Run {
-  return start(process.execPath, [MAIN, ...args], ROOT, env);
-}
-
-function start(program: string, args: string[], cwd: string, env: NodeJS.ProcessEnv): Run {
-  const child = spawn(program, args, { cwd, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
-  onTestFinished(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const gone = once(child, "exit");
-    child.kill("SIGTERM");
-    await gone;
-  });
-  const lines: string[] = [];
-  const listeners = new Set<() => void>();
-  for (const stream of [child.stdout, child.stderr]) {
-    createInterface({ input: stream }).on("line", (line) => {
-      lines.push(line);
-      for (const listener of listeners) listener();
-    });
-  }
-  const ended = once(child, "close").then(() => {
-    for (const listener of listeners) listener();
-    return child.exitCode;
-  });
-  const said = (pattern: RegExp) =>
-    new Promise<string>((resolve, reject) => {
-      const look = () => {
-        const line = lines.find((l) => pattern.test(l));
-        if (line !== undefined) resolve(line);
-        else if (child.exitCode !== null) reject(new Error(`it ended without saying ${pattern}:\n${lines.join("\n")}`));
-        else return;
-        listeners.delete(look);
-      };
-      listeners.add(look);
-      look();
-    });
-  return { child, lines, said, ended };
-}
+import { folder, vigilane } from "../support/command.ts";
 
 const readReport = (path: string) => Report.parse(JSON.parse(readFileSync(path, "utf8")));
 
@@ -203,41 +144,4 @@ test("a role that cannot work is reported with its cause, and the command fails"
   expect(simulator.lines.join("\n")).toMatch(
     /provider died 5 times.*exit code 2[\s\S]*no\/such\.yaml[\s\S]*ROLE_KEEPS_DYING/,
   );
-});
-
-test("a copy without packages, on the Node that is on the PATH: prepare installs, builds and then has nothing to do", {
-  timeout: 400_000,
-}, async () => {
-  const clone = join(folder(), "vigilane");
-  const left = new Set(["node_modules", ".git", "data", "dist"]);
-  cpSync(ROOT, clone, { recursive: true, filter: (path) => !left.has(basename(path)) });
-  // As in a user's shell: no npm has put a node_modules/.bin on the PATH yet.
-  const path = (process.env.PATH ?? "")
-    .split(delimiter)
-    .filter((entry) => !entry.includes("node_modules"))
-    .join(delimiter);
-  const outside = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !name.toLowerCase().startsWith("npm_")),
-  );
-  const npm = (...args: string[]) => start("npm", args, clone, { ...outside, PATH: path });
-  const first = npm("run", "vigilane", "--", "--version");
-  expect(await first.ended, first.lines.join("\n")).toBe(0);
-  expect(first.lines.join("\n")).toMatch(/no packages yet[\s\S]*packages are installed/);
-  if (existsSync(join(clone, "dashboard", "index.html")))
-    expect(existsSync(join(clone, "dashboard", "dist", "index.html"))).toBe(true);
-  expect(first.lines.at(-1)).toMatch(/^\d+\.\d+\.\d+$/);
-
-  const second = npm("run", "vigilane", "--", "--version");
-  expect(await second.ended).toBe(0);
-  expect(second.lines.filter((line) => line.startsWith("prepare:"))).toEqual([]);
-
-  // What tests need besides: installed where that is possible, said where it is not, and never a failure.
-  const forTests = npm("run", "pretest");
-  expect(await forTests.ended, forTests.lines.join("\n")).toBe(0);
-
-  await wait(20); // a file system's clock may be coarse
-  utimesSync(join(clone, "package-lock.json"), new Date(), new Date());
-  const third = npm("run", "vigilane", "--", "--version");
-  expect(await third.ended, third.lines.join("\n")).toBe(0);
-  expect(third.lines.join("\n")).toContain("older than the lock file");
 });

@@ -37,7 +37,9 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test("two worker processes on one key group: no window is ever exceeded, each is used to the full, and fifty calls are in flight at once", async () => {
+test("two worker processes on one key group: no window is ever exceeded, each is used to the full, and fifty calls are in flight at once", {
+  timeout: 180_000,
+}, async () => {
   const keys = join(folder, "keys.yaml");
   writeFileSync(
     keys,

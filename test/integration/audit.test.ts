@@ -44,8 +44,9 @@ async function setup() {
     },
     { clock, log },
   );
-  const detect = (messageId: string, groups: number, cameraId = "gate") =>
-    topics.publish(TOPICS.detections, [
+  const detect = (messageId: string, groups: number, cameraId = "gate") => {
+    const atMs = clock.nowMs(); // read once: it runs twenty times as fast
+    return topics.publish(TOPICS.detections, [
       {
         key: cameraId,
         value: Buffer.from(
@@ -53,13 +54,14 @@ async function setup() {
             messageId,
             cameraId,
             timestamp: "t",
-            capturedAt: new Date(clock.nowMs()).toISOString(),
-            detectedAt: new Date(clock.nowMs() + 40).toISOString(),
+            capturedAt: new Date(atMs).toISOString(),
+            detectedAt: new Date(atMs + 40).toISOString(),
             trafficGroups: Array.from({ length: groups }, (_, i) => ({ groupIndex: i + 1 })),
           }),
         ),
       },
     ]);
+  };
   const finish = async (taskId: string, outcome: Outcome, revision = 1, cameraId = "gate") => {
     const at = 1_000_000;
     const timings = {

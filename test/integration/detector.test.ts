@@ -24,7 +24,7 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => store.stop());
 
-test("four demo cameras: a message a look, crops, previews at once, states", async () => {
+test("four demo cameras: a message a look, crops, previews at once, states", { timeout: 60_000 }, async () => {
   const redis = await connectStore(store.url, quiet);
   const topics = createRedisTopicLog({ redisUrl: store.url, retentionMs: 3_600_000, maxBytesPerTopic: 2 ** 28 }, quiet);
   await topics.start();

@@ -87,6 +87,16 @@ test("a file that is not looped ends, and says so", async () => {
   expect(camera.frames.map(({ number }) => number)).toEqual([0, 5, 10, 15]);
 });
 
+test("a device that is not there: offline, with what to do", async () => {
+  const device = "/dev/video63"; // the last of the kernel's own range
+  const camera = play(device, { intervalMs: 500 });
+  await camera.source.start();
+  await camera.until(() => camera.states.at(-1)?.startsWith("offline") ?? false);
+  expect(camera.states.at(-1)).toBe(
+    `offline ${device} cannot be opened (ENOENT): plug the camera in, or correct the source (ls /dev/video*; a container needs --device ${device})`,
+  );
+});
+
 test("a file that is not there: offline, with ffmpeg's words", async () => {
   const camera = play(join(folder, "nowhere.mp4"), { intervalMs: 500 });
   await camera.source.start();

@@ -53,7 +53,8 @@ export async function startRedisProxy(targetPort: number): Promise<RedisProxy> {
     client.on("data", (data) => {
       for (const { bytes, name, first } of commands.read(data)) {
         const at = stop;
-        const here = at && name === "evalsha" && first === at.sha && owns(at.pid, client.remotePort ?? 0);
+        const here =
+          at && name === "evalsha" && first === at.sha && owns(at.pid, client.remotePort ?? 0, client.localPort ?? 0);
         if (here) {
           stop = undefined;
           if (at.when === "before") return strike(at);
@@ -123,14 +124,31 @@ class CommandReader {
   }
 }
 
-/** Has this process the socket at this port of 127.0.0.1? */
-function owns(pid: number, port: number): boolean {
-  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  const tables = ["tcp", "tcp6"].flatMap((table) => readFileSync(`/proc/${pid}/net/${table}`, "utf8").split("\n"));
-  const row = tables.map((line) => line.trim().split(/\s+/)).find((columns) => columns[1]?.endsWith(local));
-  const inode = row?.[9];
-  if (inode === undefined || inode === "0") return false;
-  return readdirSync(`/proc/${pid}/fd`).some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`);
+/** Has this process the socket from this port of 127.0.0.1 to that one? (The port alone may be another connection's too.) */
+function owns(pid: number, port: number, remotePort: number): boolean {
+  const ending = (of: number) => `:${of.toString(16).toUpperCase().padStart(4, "0")}`;
+  const rows = ["tcp", "tcp6"]
+    .flatMap((table) => textOf(`/proc/${pid}/net/${table}`).split("\n"))
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local, remote]) => local?.endsWith(ending(port)) && remote?.endsWith(ending(remotePort)));
+  const sockets = new Set(rows.map((row) => `socket:[${row[9]}]`));
+  return filesOf(pid).some((fd) => sockets.has(linkOf(fd)));
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return ""; // the process is gone
+  }
+}
+
+function filesOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`);
+  } catch {
+    return []; // the process is gone
+  }
 }
 
 function linkOf(path: string): string {

@@ -22,6 +22,7 @@ test("size, colours, frame rate and keyframes are read from ffmpeg's words", () 
   const packets = ["#tb 0: 1/90000", "0, 0, 0, 3600, 9999, 0xaa", "0, 3600, 3600, 3600, 99, 0xbb, F=0x0"];
   packets.push("0, 90000, 90000, 3600, 9999, 0xcc, S=1, 16", "0, 93600, 93600, 3600, 99, 0xdd, F=0x0, S=1, 16");
   expect(facts(LOG, packets)).toEqual({
+    format: "rtsp",
     codec: "h264",
     width: 1920,
     height: 1080,
@@ -69,6 +70,7 @@ test("colours that are not said are bt601, limited", () => {
 });
 
 const live: StreamFacts = {
+  format: "rtsp",
   codec: "h264",
   width: 1920,
   height: 1080,
