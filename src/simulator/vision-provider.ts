@@ -118,6 +118,9 @@ async function route(
 
 /** One call from its arrival to its answer. */
 async function answerChat(request: IncomingMessage, response: ServerResponse, accounts: Accounts): Promise<void> {
+  const uplinkMs = accounts.drawUplinkMs();
+  // What was sent arrives, also when its sender has gone away meanwhile.
+  if (uplinkMs > 0) await accounts.context.clock.sleep(uplinkMs);
   const atMs = accounts.context.clock.monotonicMs();
   const secret = /^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "";
   const account = accounts.accountOf(secret);
@@ -131,12 +134,14 @@ async function answerChat(request: IncomingMessage, response: ServerResponse, ac
 
   const leave = account.enter();
   const gone = new AbortController();
-  response.once("close", () => {
+  const closed = () => {
     leave();
     if (!response.writableFinished) account.answered("gaveUp");
     gone.abort();
     accounts.changed();
-  });
+  };
+  if (response.closed) return closed();
+  response.once("close", closed);
   accounts.changed();
   if (admission.fate === "hang") return;
   const dueMs = atMs + (admission.latencyMs ?? accounts.drawLatencyMs());
