@@ -54,6 +54,8 @@ export async function runAtLoad(options: EngineOptions, run: RunOptions): Promis
 
 export interface Measured {
   figures: RunFigures;
+  /** Wall clock of the plan's start. */
+  startedAtMs: number;
   /** The whole plan, ms since its start; measured were those due from `fromMs` to `toMs`. */
   arrivalsMs: number[];
   fromMs: number;
@@ -94,7 +96,7 @@ export async function measure(engine: Engine, ledger: Ledger, run: RunOptions): 
     failed: ended.filter(({ end }) => end?.outcome === "failed").length,
     offeredLateMs: Math.round(offering.offered().latestMs),
   };
-  return { figures, arrivalsMs, fromMs, toMs };
+  return { figures, startedAtMs: offering.startedAtMs, arrivalsMs, fromMs, toMs };
 }
 
 /** Offers a task at each of these moments, by the waiting room's door. */
