@@ -139,7 +139,8 @@ function keysFile(groups: readonly BenchGroup[], disabled: readonly string[]): s
   return JSON.stringify({ keyGroups });
 }
 
-const aCrop = () =>
+/** A small JPEG. */
+export const aCrop = () =>
   sharp({ create: { width: 64, height: 48, channels: 3, background: "#765" } })
     .jpeg()
     .toBuffer();
