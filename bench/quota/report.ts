@@ -9,7 +9,7 @@ export interface Figure {
   values: number[];
   /** What its median is to keep to; without one it is only told. */
   aim?: { atLeast: number } | { atMost: number };
-  /** Why there is no value. */
+  /** Why there is no value; an aim counts as missed then. */
   missing?: string;
 }
 
@@ -58,7 +58,7 @@ function judged({ row, what, values, aim, missing }: Figure): Row {
     what,
     ...(missing ? { missing } : { median: rounded(median), least: rounded(sorted[0]), most: rounded(sorted.at(-1)) }),
     aim: wanted,
-    ...(kept !== undefined && !missing && { holds: kept }),
+    ...(kept !== undefined && { holds: kept && missing === undefined }),
   };
 }
 

@@ -11,20 +11,30 @@ export interface RoundOptions {
   only: string[];
 }
 
-/** From the command line: --rounds 5 --seconds 20 --warm-up 10 --only name,name */
-export function readOptions(defaults: Partial<RoundOptions> = {}): RoundOptions {
-  const text = { type: "string" } as const;
-  const { values } = parseArgs({ options: { rounds: text, seconds: text, "warm-up": text, only: text } });
-  const number = (given: string | undefined, otherwise: number) => {
-    const value = given === undefined ? otherwise : Number(given);
-    if (!Number.isFinite(value) || value < 0) throw new RangeError(`${given} is no number`);
+/** From the command line: --rounds 5 --seconds 20 --warm-up 10 --only name,name; and further numbers, by name, with their defaults. */
+export function readOptions(): RoundOptions;
+export function readOptions<M extends Record<string, number>>(
+  more: M,
+  warmUpSeconds?: number,
+): RoundOptions & { [N in keyof M]: number };
+export function readOptions(
+  more: Record<string, number> = {},
+  warmUpSeconds = 10,
+): RoundOptions & Record<string, unknown> {
+  const numbers: Record<string, number> = { rounds: 5, seconds: 20, "warm-up": warmUpSeconds, ...more };
+  const known = [...Object.keys(numbers), "only"].map((name) => [name, { type: "string" as const }]);
+  const values: Record<string, unknown> = parseArgs({ options: Object.fromEntries(known) }).values;
+  const number = (name: string) => {
+    const value = Number(values[name] ?? numbers[name]);
+    if (!Number.isFinite(value) || value < 0) throw new RangeError(`--${name}: ${values[name]} is no number`);
     return value;
   };
   return {
-    rounds: number(values.rounds, defaults.rounds ?? 5),
-    seconds: number(values.seconds, defaults.seconds ?? 20),
-    warmUpSeconds: number(values["warm-up"], defaults.warmUpSeconds ?? 10),
-    only: values.only?.split(",") ?? [],
+    ...Object.fromEntries(Object.keys(more).map((name) => [name, number(name)])),
+    rounds: number("rounds"),
+    seconds: number("seconds"),
+    warmUpSeconds: number("warm-up"),
+    only: typeof values.only === "string" ? values.only.split(",") : [],
   };
 }
 

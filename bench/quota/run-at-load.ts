@@ -8,7 +8,7 @@ import { p95 } from "./report.ts";
 /** Cameras take turns in the order of the arrivals, so that turns alone decide nothing. */
 const CAMERAS = 200;
 /** Longest that a task can take after its deadline until it is published, with much to spare. */
-const SETTLE_MS = 30_000;
+export const SETTLE_MS = 30_000;
 
 export interface RunOptions {
   /** Tasks offered ÷ sum of the quota. */
