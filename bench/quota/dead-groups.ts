@@ -4,11 +4,11 @@
  *     node bench/quota/dead-groups.ts [--rounds 5] [--seconds 20] [--warm-up 10] [--find 90] [--only refused,hanging,disabled]
  *
  * refused: their keys are answered with 401. hanging: their calls are never answered. disabled: their keys are disabled in
- * the keys' file, as an operator does while everything runs (told as not measurable where nothing follows from that within
- * 5 s). Counted are the surviving groups' calls that the provider let in, second by second: verdicts follow by the LLM's
- * latency. Aims: in each 5 s window from the moment of death on ≥ 0.95 of the surviving quota; no task lost, doubled or
- * failed. Then they are healthy again; from the first verdict that shows it, all ten are back to ≥ 0.95 of the full quota
- * within 5 s, which the window from 5 to 10 s after it shows. --find: seconds to wait for it at most.
+ * the keys' file, as an operator does while everything runs (told as not measurable where their calls go on all the same).
+ * Counted are the calls that the provider let in: their verdicts follow by the LLM's latency. Aims: in each 5 s window from
+ * the moment of death on ≥ 0.95 of the surviving quota; no task lost, doubled or failed. Then they are healthy again; from
+ * the first verdict that shows it, all ten are back to ≥ 0.95 of the full quota within 5 s, which the window from 5 to 10 s
+ * after it shows. --find: seconds to wait for it at most.
  */
 import type { FaultChange } from "../../src/simulator/simulator-config.ts";
 import { drawArrivals } from "./arrivals.ts";

@@ -48,7 +48,8 @@ const figures = cases.flatMap(({ name, goodput, refused }): Figure[] => {
   return [
     { row: name, what: "goodput / quota", values: of("goodput"), aim: { atLeast: goodput } },
     { row: name, what: "refused share", values: of("refusedShare"), aim: { atMost: refused } },
-    { row: name, what: "lost", values: of("lost"), aim: { atMost: 0 } },
+    { row: name, what: "lost or doubled", values: runs.map((run) => run.lost + run.doubled), aim: { atMost: 0 } },
+    { row: name, what: "failed", values: of("failed") },
     { row: name, what: "load late at most, ms", values: of("offeredLateMs") },
   ];
 });

@@ -44,6 +44,8 @@ export async function interleave<R>(
   { rounds, only }: RoundOptions,
 ): Promise<Map<string, R[]>> {
   const names = Object.keys(variants).filter((name) => only.length === 0 || only.includes(name));
+  // A store that was started ends with this process only when that is left in order.
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(130));
   if (names.length === 0) throw new RangeError(`--only knows ${Object.keys(variants).join(", ")}`);
   const results = new Map<string, R[]>(names.map((name) => [name, []]));
   for (let round = 0; round < rounds; round += 1) {

@@ -32,6 +32,7 @@ export interface RunFigures {
   assessedShare: number;
   lost: number;
   doubled: number;
+  /** Ended as failed: refused three times, or a fault of ours. */
   failed: number;
   /** How late the load itself was at most: large where the machine has no time. */
   offeredLateMs: number;
