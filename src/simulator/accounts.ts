@@ -26,6 +26,8 @@ export class Accounts {
   /** Draws what becomes of calls, in the order of their arrival: the same for the same seed, however answers overtake. */
   readonly fates: Random;
   readonly drawLatencyMs: () => number;
+  /** How long the next request is on its way. A series of its own: whether there is a way changes nothing else. */
+  readonly drawUplinkMs: () => number;
   log: CallLog | undefined;
   readonly #mode: SimulatorConfig["mode"];
   readonly #byKey: ReadonlyMap<string, Account>;
@@ -41,6 +43,7 @@ export class Accounts {
     this.fates = seededRandom(config.seed);
     this.drawLatencyMs = latencySampler(config.latency, seededRandom(config.seed + 1));
     this.#variation = seededRandom(config.seed + 2);
+    this.drawUplinkMs = latencySampler(config.uplink, seededRandom(config.seed + 3));
     this.all = config.accounts.map((account) => new Account(account, config));
     this.#byKey = new Map(
       config.accounts.flatMap(({ keys }, i) => keys.map((key) => [key, this.all[i]] as [string, Account])),

@@ -23,6 +23,16 @@ export type RefuseCause = (typeof REFUSE_CAUSES)[number];
 
 const rate = () => z.number().min(0).max(1);
 
+/** Times drawn from a lognormal distribution, ms. The 95th percentile may be 1 to 3.8 times the mean; both 0: no time at all. */
+const drawnTimes = (meanMs: number, p95Ms: number) =>
+  z
+    .strictObject({ meanMs: z.number().min(0).default(meanMs), p95Ms: z.number().min(0).default(p95Ms) })
+    .prefault({})
+    .refine(
+      (time) => time.p95Ms >= time.meanMs && time.p95Ms <= 3.8 * time.meanMs,
+      "p95Ms must be 1 to 3.8 times meanMs",
+    );
+
 /** What goes wrong at an account. Rates are shares of the calls, 0 to 1, drawn one after the other. */
 const FaultFields = z.strictObject({
   /** Answer every call with this HTTP status (400 to 599). Null: do not. */
@@ -117,11 +127,10 @@ export const SimulatorConfig = z
     mode: z.enum(["enforce", "countOnly"]).default("enforce"),
     /** The same seed gives the same draws in the order of the calls. */
     seed: z.number().int().default(1),
-    /** How long an answer takes: lognormal with this mean and 95th percentile, ms. The latter may be 1 to 3.8 times the former. */
-    latency: z
-      .strictObject({ meanMs: z.number().min(0).default(1_000), p95Ms: z.number().min(0).default(1_450) })
-      .prefault({})
-      .refine(({ meanMs, p95Ms }) => p95Ms >= meanMs && p95Ms <= 3.8 * meanMs, "p95Ms must be 1 to 3.8 times meanMs"),
+    /** How long an answer takes, from the call's arrival. */
+    latency: drawnTimes(1_000, 1_450),
+    /** How long each call is on its way before it has arrived and is counted; calls overtake each other. Default: no time at all. */
+    uplink: drawnTimes(0, 0),
     /** Whose words refusals are in, where the account says nothing else. */
     dialect: z.enum(DIALECT_NAMES).default("dashscope"),
     /** Refusals for quota say how long to wait, in the way of the dialect. */

@@ -118,6 +118,9 @@ async function route(
 
 /** One call from its arrival to its answer. */
 async function answerChat(request: IncomingMessage, response: ServerResponse, accounts: Accounts): Promise<void> {
+  const uplinkMs = accounts.drawUplinkMs();
+  // What was sent arrives, also when its sender has gone away meanwhile.
+  if (uplinkMs > 0) await accounts.context.clock.sleep(uplinkMs);
   const atMs = accounts.context.clock.monotonicMs();
   const secret = /^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "";
   const account = accounts.accountOf(secret);
@@ -131,19 +134,23 @@ async function answerChat(request: IncomingMessage, response: ServerResponse, ac
 
   const leave = account.enter();
   const gone = new AbortController();
-  response.once("close", () => {
+  const closed = () => {
     leave();
     if (!response.writableFinished) account.answered("gaveUp");
     gone.abort();
     accounts.changed();
-  });
+  };
+  if (response.closed) return closed();
+  response.once("close", closed);
   accounts.changed();
   if (admission.fate === "hang") return;
   const dueMs = atMs + (admission.latencyMs ?? accounts.drawLatencyMs());
   try {
     const asked = await readChatRequest(request);
     await accounts.context.clock.sleep(dueMs - accounts.context.clock.monotonicMs(), gone.signal);
-    send(response, accounts.answerOf(admission.fate, asked, account));
+    const { headers, ...answer } = accounts.answerOf(admission.fate, asked, account);
+    const worked = account.dialect.worked?.(accounts.context.clock.monotonicMs() - atMs);
+    send(response, { ...answer, headers: { ...worked, ...headers } });
   } catch (error) {
     if (gone.signal.aborted) return;
     if (!(error instanceof RequestFault)) throw error;

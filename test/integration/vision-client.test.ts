@@ -67,6 +67,25 @@ test("an answer with everything that is known about it", async () => {
   expect(answer.latencyMs).toBeGreaterThan(0);
 });
 
+test.each(["dashscope", "openai", "gemini"] as const)(
+  "%s says how long it worked: the rest was on the way",
+  async (dialect) => {
+    const provider = await simulator({
+      dialect,
+      latency: { meanMs: 40, p95Ms: 60 },
+      uplink: { meanMs: 150, p95Ms: 150 },
+    });
+    const answer = await clientAt(provider.url).assess({ messages });
+    expect(answer.networkMs).toBeGreaterThan(140);
+    expect(answer.latencyMs).toBeGreaterThan(answer.networkMs ?? 0);
+  },
+);
+
+test("a provider that does not say how long it worked is not guessed at", async () => {
+  const provider = await simulator({}, { dialect: "vllm" });
+  expect((await clientAt(provider.url).assess({ messages })).networkMs).toBeNull();
+});
+
 test("what is sent: model, messages, json_object only where the provider knows it, no other headers of ours", async () => {
   const bodies: Record<string, unknown>[] = [];
   let headers: Record<string, unknown> = {};

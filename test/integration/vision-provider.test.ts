@@ -9,6 +9,7 @@ import { afterEach, expect, test } from "vitest";
 import type { z } from "zod";
 import { type Context, systemClock } from "../../src/context.ts";
 import { createVisionClient, type VisionClient } from "../../src/processors/vision-client.ts";
+import { Accounts } from "../../src/simulator/accounts.ts";
 import { SimulatorConfig } from "../../src/simulator/simulator-config.ts";
 import { createVisionProvider, startVisionProvider, type VisionProvider } from "../../src/simulator/vision-provider.ts";
 import { stressStartStop } from "../support/service-stress.ts";
@@ -309,6 +310,89 @@ test("the answer takes as long as the latency says", async () => {
   const { latencyMs } = await call(clientOf(provider));
   expect(latencyMs).toBeGreaterThanOrEqual(299);
   expect(latencyMs).toBeLessThan(2_000);
+});
+
+/** A clock that stands still but for sleeping, which says how long it would take and takes as long as it is told. */
+function sleepsOnDemand() {
+  let atMs = 1_000_000;
+  const sleeping: { ms: number; wake: () => void }[] = [];
+  const asleep = new Set<() => void>();
+  const clock: Context["clock"] = {
+    nowMs: () => atMs + 1.7e12,
+    monotonicMs: () => atMs,
+    sleep: (ms) =>
+      new Promise((wake) => {
+        sleeping.push({ ms, wake });
+        for (const tell of asleep) tell();
+      }),
+  };
+  return {
+    clock,
+    /** The n-th sleep since the start, from 0, as soon as it has begun. */
+    async sleep(n: number): Promise<{ ms: number; wake: () => void }> {
+      while (sleeping[n] === undefined) await new Promise<void>((resolve) => asleep.add(resolve));
+      return sleeping[n];
+    },
+    forward: (ms: number) => (atMs += ms),
+  };
+}
+
+test("a call on its way is not counted until it arrives, calls overtake each other, and answers take as long as ever", async () => {
+  const { clock, sleep, forward } = sleepsOnDemand();
+  const provider = await start(
+    {
+      latency: { meanMs: 300, p95Ms: 300 },
+      uplink: { meanMs: 20, p95Ms: 35 },
+      accounts: [
+        { id: "a", keys: ["k1"], windows: { requestsPerMinute: 1 } },
+        { id: "b", keys: ["k2"] },
+      ],
+    },
+    { clock },
+  );
+  const first = call(clientOf(provider)).then(
+    () => "ok",
+    (error: { code: string }) => error.code,
+  );
+  const wayOfFirst = await sleep(0);
+  const second = call(clientOf(provider));
+  const wayOfSecond = await sleep(1);
+  expect(wayOfFirst.ms).toBeGreaterThan(0);
+  expect(wayOfSecond.ms).not.toBe(wayOfFirst.ms);
+  expect(seen(provider)).toMatchObject({ calls: 0, inFlight: 0 });
+
+  forward(25);
+  wayOfSecond.wake();
+  await provider.until((stats) => stats.accounts[0]?.admitted === 1);
+  forward(7);
+  wayOfFirst.wake();
+  expect(await first).toBe("RATE_LIMITED"); // it had left first
+  const latency = await sleep(2);
+  expect(latency.ms).toBeCloseTo(300 - 7, 6); // from the second's arrival: the way is no part of it
+  latency.wake();
+  await second;
+  expect(seen(provider)).toMatchObject({ calls: 2, admitted: 1, ok: 1, refused: { requestsPerMinute: 1 } });
+
+  const giveUp = new AbortController();
+  const gone = clientOf(provider, "k2").assess({ messages }, { signal: giveUp.signal });
+  const wayOfGone = await sleep(3);
+  giveUp.abort();
+  await expect(gone).rejects.toMatchObject({ code: "STOPPED" });
+  wayOfGone.wake();
+  await provider.until((stats) => stats.accounts[1]?.gaveUp === 1);
+  expect(seen(provider, "b")).toMatchObject({ calls: 1, admitted: 1, inFlight: 0 });
+});
+
+test("the ways have the distribution that was set, and leave the answers' as it was", async () => {
+  const [withWay, without] = [{ uplink: { meanMs: 20, p95Ms: 50 } }, {}].map(
+    (more) => new Accounts(SimulatorConfig.parse(more), context),
+  );
+  const draws = (draw: (() => number) | undefined) => Array.from({ length: 4_000 }, () => draw?.() ?? Number.NaN);
+  const ways = draws(withWay?.drawUplinkMs).toSorted((a, b) => a - b);
+  expect(Math.abs(ways.reduce((sum, ms) => sum + ms, 0) / ways.length - 20)).toBeLessThan(1);
+  expect(Math.abs((ways[3_800] ?? 0) - 50)).toBeLessThan(5);
+  expect(draws(without?.drawUplinkMs)).toEqual(Array.from({ length: 4_000 }, () => 0));
+  expect(draws(withWay?.drawLatencyMs)).toEqual(draws(without?.drawLatencyMs));
 });
 
 test.each([

@@ -59,6 +59,7 @@ test.each([
   ["accounts: [{ id: a, keys: [k] }, { id: b, keys: [k] }]", /same key/],
   ["accounts: [", /simulator/],
   ["latency: { meanMs: 100, p95Ms: 90 }", /p95Ms/],
+  ["uplink: { meanMs: 20, p95Ms: 90 }", /uplink: p95Ms/],
 ])("%s is refused", (text, why) => {
   expect(() => readSimulatorConfig(fileWith(text))).toThrow(
     expect.objectContaining({ code: "SETTINGS_INVALID", message: expect.stringMatching(why) }),

@@ -16,6 +16,7 @@ const FULL = {
 } as const;
 
 export const dashscope: SpokenDialect = {
+  worked: (ms) => ({ "req-cost-time": ms.toFixed(0) }),
   full({ kind, tellsWait, freeInMs }) {
     const [code, message] = FULL[kind];
     const answer = framed(429, code, message);

@@ -21,6 +21,8 @@ export interface Full {
 }
 
 export interface SpokenDialect {
+  /** Headers in which an answer says for how long it was worked on. Absent: this provider does not say. */
+  worked?(ms: number): Record<string, string>;
   full(full: Full): Answer;
   unknownKey(): Answer;
   arrears(): Answer;

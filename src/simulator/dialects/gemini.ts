@@ -46,6 +46,7 @@ function quotaFull({ kind, limit, freeInMs, tellsWait }: Full): Answer {
 }
 
 export const gemini: SpokenDialect = {
+  worked: (ms) => ({ "server-timing": `gfet4t7; dur=${ms.toFixed(0)}` }),
   full: quotaFull,
   unknownKey: () =>
     framed(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", [

@@ -44,6 +44,7 @@ function windowFull({ kind, limit, freeInMs, tellsWait }: Full & { kind: keyof t
 }
 
 export const openai: SpokenDialect = {
+  worked: (ms) => ({ "openai-processing-ms": ms.toFixed(0) }),
   full(full) {
     const { kind } = full;
     if (kind === "burst" || kind === "concurrency") {
