@@ -70,11 +70,14 @@ test("an answer with everything that is known about it", async () => {
 test.each(["dashscope", "openai", "gemini"] as const)(
   "%s says how long it worked: the rest was on the way",
   async (dialect) => {
-    const provider = await simulator({
-      dialect,
-      latency: { meanMs: 40, p95Ms: 60 },
-      uplink: { meanMs: 150, p95Ms: 150 },
-    });
+    const provider = await simulator(
+      {},
+      {
+        dialect,
+        latency: { meanMs: 40, p95Ms: 60 },
+        uplink: { meanMs: 150, p95Ms: 150 },
+      },
+    );
     const answer = await clientAt(provider.url).assess({ messages });
     expect(answer.networkMs).toBeGreaterThan(140);
     expect(answer.latencyMs).toBeGreaterThan(answer.networkMs ?? 0);
