@@ -55,7 +55,7 @@ async function costOf(groupCount: number, tasksPerSecond: number, seed: number):
       commands: total(commands),
       commandSeconds: commands.seconds,
       commandTasks: tasks,
-      frequent: mostFrequent(commands, tasksPerSecond > 0 ? tasks : commands.seconds),
+      frequent: mostFrequent(commands, tasks > 0 ? tasks : commands.seconds),
     };
   } finally {
     await offering.end();
