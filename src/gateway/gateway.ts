@@ -44,6 +44,9 @@ export interface GatewayOptions {
   images: ImageStore;
   /** The built page (dashboard/dist). */
   pageFolder: string;
+  /** The package's, and the setting: told where the older system told them. */
+  version: string;
+  frameIntervalMs: number;
   /** See SocketOptions and LivePicturesOptions. */
   untakenBytesMax?: number;
   drawnWithinMs?: number;
@@ -90,9 +93,9 @@ export function createGatewayService(options: GatewayOptions, context: Context):
     acquired.add(board, "job board", (b) => b.close());
 
     const jobs = createJobsPage(board.router);
-    const { pageFolder, images } = options;
+    const { pageFolder, images, version, frameIntervalMs } = options;
     const app = createHttpApp(
-      { doors, auth, system, outcomes, waiting, images, metrics, jobs, retry, pageFolder },
+      { doors, auth, system, outcomes, waiting, images, metrics, jobs, retry, pageFolder, version, frameIntervalMs },
       context,
     );
     const http = createServer(app);

@@ -6,11 +6,12 @@ import { createGatewayService, type GatewayService } from "../gateway/gateway.ts
 import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { ROLES, type Settings } from "../settings.ts";
+import { version } from "../version.ts";
 import { imagesFolder, instanceName, pageFolder, storeUrl } from "./places.ts";
 
 export function createGateway(settings: Settings, context: Context): GatewayService {
   refuseOpenHost(settings);
-  const { port, host, allowedHosts, maxWaiting } = settings;
+  const { port, host, allowedHosts, maxWaiting, frameIntervalMs } = settings;
   const images = createFolderImageStore({ folder: imagesFolder(settings) }, context);
   return createGatewayService(
     {
@@ -24,6 +25,8 @@ export function createGateway(settings: Settings, context: Context): GatewayServ
       waiting: (redis) => createWaitingRoom(redis, { maxWaiting, hasImage: (reference) => images.has(reference) }),
       images,
       pageFolder: pageFolder(),
+      version: version(),
+      frameIntervalMs,
     },
     context,
   );

@@ -3,6 +3,7 @@ import type {
   CameraEvent,
   CameraRisk,
   Health,
+  KeyEvent,
   KeyGroupEvent,
   OutcomeEvent,
   Snapshot,
@@ -191,9 +192,18 @@ export function outcome(told: Told = {}): OutcomeEvent {
   };
 }
 
+function keyOf(n: number, over: Partial<KeyEvent> = {}): KeyEvent {
+  return {
+    id: `key-${String(n).padStart(3, "0")}`,
+    ...{ state: "in_use", cause: null, leftMs: 0, inFlight: 1, calls: 1_200 + n * 31, ok: 1_196 + n * 31, failed: 0 },
+    ...over,
+  };
+}
+
 export function keyGroup(n: number, over: Partial<KeyGroupEvent> = {}): KeyGroupEvent {
   return {
     id: `sim-${n}`,
+    account: `sim-${n}`,
     provider: "simulated",
     model: "simulated-vl",
     simulated: true,
@@ -210,6 +220,12 @@ export function keyGroup(n: number, over: Partial<KeyGroupEvent> = {}): KeyGroup
     rejected429: 0,
     failures: {},
     medianLatencyMs: 960,
+    p95LatencyMs: 1_480,
+    latency: { counts: [0, 700 + n * 20, 480 + n * 11, 16, 0, 0, 0], sumMs: (1_196 + n * 31) * 990 },
+    guardMs: 14.6,
+    waitsFor: null,
+    freeInMs: 0,
+    keys: [keyOf(n)],
     ...over,
   };
 }
@@ -259,6 +275,7 @@ function scene(cameras: SceneCamera[], over: Partial<Snapshot> = {}): Scene {
       nowMs: Date.now(),
       cameras: cameras.map(({ event }) => event),
       keyGroups: Array.from({ length: 10 }, (_, i) => keyGroup(i + 1)),
+      keyGroupChanges: [],
       totals: totals(),
       health: health(),
       outcomes: busyOutcomes(),
