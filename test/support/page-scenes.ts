@@ -4,6 +4,7 @@ import type {
   CameraRisk,
   Health,
   KeyEvent,
+  KeyGroupChange,
   KeyGroupEvent,
   OutcomeEvent,
   Snapshot,
@@ -189,6 +190,23 @@ export function outcome(told: Told = {}): OutcomeEvent {
         timings: { capturedAt, completedAt: shownAtMs - 40 },
       },
     },
+  };
+}
+
+/** A change of a group's state, so long ago. */
+export function change(agoMs: number, over: Partial<KeyGroupChange> = {}): KeyGroupChange {
+  serial += 1;
+  const atMs = Date.now() - agoMs;
+  return {
+    id: `${Math.round(atMs)}-${serial}`,
+    keyGroup: "sim-5",
+    keyId: null,
+    from: "available",
+    to: "cooling",
+    cause: "RATE_LIMITED",
+    untilMs: atMs + 10_000,
+    atMs,
+    ...over,
   };
 }
 
@@ -387,6 +405,61 @@ export const SCENES = {
       failures: { KEY_REJECTED: 1 },
     });
     return raised;
+  },
+  /** Key groups in every kind of trouble among those that are well. */
+  keyTrouble: () => {
+    const day = { name: "@callsPerDay", limit: 5_000, windowMs: 86_400_000, used: 1_840 };
+    const groups = Array.from({ length: 10 }, (_, i) => keyGroup(i + 1));
+    groups[1] = keyGroup(2, {
+      state: "available",
+      inFlight: 0,
+      calls: 0,
+      ok: 0,
+      medianLatencyMs: null,
+      p95LatencyMs: null,
+    });
+    groups[4] = keyGroup(5, {
+      ...{ state: "cooling", cause: "RATE_LIMITED", coolingLeftMs: 41_000, rejected429: 14, guardMs: 64 },
+      ...{ failures: { RATE_LIMITED: 14, CALL_TIMED_OUT: 2 }, waitsFor: "requestsPerMinute", freeInMs: 8_200 },
+      windows: [
+        { name: "requestsPerSecond", limit: 5, windowMs: 1_000, used: 5 },
+        { name: "requestsPerMinute", limit: 300, windowMs: 60_000, used: 300 },
+      ],
+    });
+    groups[6] = keyGroup(7, {
+      ...{
+        id: "qwen-account-with-a-long-name-shanghai",
+        provider: "dashscope",
+        model: "qwen-vl-plus",
+        simulated: false,
+      },
+      windows: [...keyGroup(7).windows, day],
+      keys: [keyOf(1), keyOf(2, { state: "disabled", cause: "KEY_REJECTED", leftMs: 47_000 }), keyOf(3)],
+    });
+    groups[7] = keyGroup(8, { state: "disabled", cause: "KEY_REJECTED", failures: { KEY_REJECTED: 3 } });
+    groups[8] = keyGroup(9, { state: "unmanned", inFlight: 0 });
+    return scene(busyCameras(), {
+      keyGroups: groups,
+      keyGroupChanges: [
+        change(4_000, { untilMs: Date.now() + 41_000 }),
+        change(13_000, {
+          ...{ keyGroup: "qwen-account-with-a-long-name-shanghai", keyId: "key-002", to: "disabled" },
+          ...{ cause: "KEY_REJECTED", untilMs: Date.now() + 47_000 },
+        }),
+        change(31_000, { keyGroup: "sim-8", to: "disabled", cause: "KEY_REJECTED", untilMs: null }),
+        change(95_000, { keyGroup: "sim-9", to: "unmanned", cause: null, untilMs: null }),
+        change(130_000, { from: "cooling", to: "available", cause: null, untilMs: null }),
+        change(141_000, { cause: "PROVIDER_FAILED" }),
+        change(150_000, { keyGroup: "sim-3" }),
+      ],
+    });
+  },
+  /** A hundred of them, two in trouble. */
+  hundredKeyGroups: () => {
+    const groups = Array.from({ length: 100 }, (_, i) => keyGroup(i + 1));
+    groups[63] = keyGroup(64, { state: "cooling", cause: "PROVIDER_FAILED", coolingLeftMs: 9_000 });
+    groups[87] = keyGroup(88, { state: "disabled", cause: "QUOTA_EXHAUSTED", failures: { QUOTA_EXHAUSTED: 1 } });
+    return scene(busyCameras(), { keyGroups: groups });
   },
 } satisfies Record<string, () => Scene>;
 
