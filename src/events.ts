@@ -30,13 +30,41 @@ export const CameraEvent = z.object({
 });
 export type CameraEvent = z.infer<typeof CameraEvent>;
 
+/** Upper ends of the classes in which answered calls are counted by how long they took, ms; one more is for what took longer. */
+export const LATENCY_ENDS_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000] as const;
+
+/**
+ * `disabled`: left out until it is tried again; `unmanned`: no living worker holds it; `removed`: a group that left the keys'
+ * file, and whose queue is not empty yet.
+ */
+export const KeyState = z.enum(["available", "in_use", "cooling", "disabled", "unmanned", "removed"]);
+export type KeyState = z.infer<typeof KeyState>;
+
+/** One key of a group, by its id; the secret never leaves the worker. */
+export const KeyEvent = z.object({
+  id: z.string(),
+  state: KeyState,
+  /** Why it is left out or its group cools. */
+  cause: z.string().nullable(),
+  /** Until it may be used again. */
+  leftMs: z.number(),
+  inFlight: z.number(),
+  /** Calls begun, and how those that ended did. */
+  calls: z.number(),
+  ok: z.number(),
+  failed: z.number(),
+});
+export type KeyEvent = z.infer<typeof KeyEvent>;
+
+/** What has a default is not there in the record of a bridge that is older than its readers. */
 export const KeyGroupEvent = z.object({
   id: z.string(),
+  /** Groups of one account share its windows. */
+  account: z.string().default(""),
   provider: z.string(),
   model: z.string(),
   simulated: z.boolean(),
-  /** removed: from the keys' file, but its queue is not empty yet. */
-  state: z.enum(["available", "in_use", "cooling", "disabled", "unmanned", "removed"]),
+  state: KeyState,
   /** Why it cools or is disabled. */
   cause: z.string().nullable(),
   coolingLeftMs: z.number(),
@@ -60,9 +88,37 @@ export const KeyGroupEvent = z.object({
   rejected429: z.number(),
   /** Refused or failed calls by error code. */
   failures: z.record(z.string(), z.number()),
+  /** Of the last 31 answered calls. */
   medianLatencyMs: z.number().nullable(),
+  p95LatencyMs: z.number().nullable().default(null),
+  /** Answered calls by how long they took: one count for each of LATENCY_ENDS_MS and one for the rest; and all their ms. */
+  latency: z.object({ counts: z.array(z.number()), sumMs: z.number() }).default({ counts: [], sumMs: 0 }),
+  /** So much the windows are widened against jitter, ms; it adapts to the provider. */
+  guardMs: z.number().default(0),
+  keys: z.array(KeyEvent).default([]),
 });
 export type KeyGroupEvent = z.infer<typeof KeyGroupEvent>;
+
+/**
+ * A key group, or one of its keys, came into another state. Whether a call is under way is no change: in_use counts as
+ * available. The id grows with time and names the change.
+ */
+export const KeyGroupChange = z.object({
+  id: z.string(),
+  keyGroup: z.string(),
+  /** Null: the group as a whole. */
+  keyId: z.string().nullable(),
+  from: KeyState,
+  to: KeyState,
+  cause: z.string().nullable(),
+  /** When it will be over by itself, as it looks now; store's clock. Null: not known, or nothing is wrong. */
+  untilMs: z.number().nullable(),
+  atMs: z.number(),
+});
+export type KeyGroupChange = z.infer<typeof KeyGroupChange>;
+
+/** So many of the newest changes are kept. */
+export const KEPT_KEY_GROUP_CHANGES = 1_000;
 
 export const Totals = z.object({
   groups: z.number(),
@@ -118,6 +174,7 @@ export interface ServerToClientEvents {
   outcome: (event: OutcomeEvent) => void;
   camera: (event: CameraEvent) => void;
   keyGroup: (event: KeyGroupEvent) => void;
+  keyGroupChange: (event: KeyGroupChange) => void;
   totals: (event: Totals) => void;
   health: (event: Health) => void;
 }
@@ -133,6 +190,8 @@ export const Snapshot = z.object({
   nowMs: z.number(),
   cameras: z.array(CameraEvent),
   keyGroups: z.array(KeyGroupEvent),
+  /** Newest first; at most 100. */
+  keyGroupChanges: z.array(KeyGroupChange).default([]),
   totals: Totals.nullable(),
   health: Health,
   /** The newest outcomes, newest first; at most 200. `shownAtMs`: when it was appended for showing. */

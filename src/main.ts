@@ -1,7 +1,7 @@
 /** The command line: `vigilane up | load | try | doctor | keys | <role> | --help | --version`. */
-import { readFileSync } from "node:fs";
 import { errorCode, explain } from "./errors.ts";
 import { ROLES, type Role } from "./settings.ts";
+import { version } from "./version.ts";
 
 /** Resolves with the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -34,19 +34,6 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 const isRole = (text: string): text is Role => (ROLES as readonly string[]).includes(text);
-
-/** The package's version; the same file from the sources and from the build one folder deeper. */
-function version(): string {
-  for (const up of ["../package.json", "../../package.json"]) {
-    try {
-      const parsed: unknown = JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8"));
-      if (typeof parsed === "object" && parsed !== null && "version" in parsed) return String(parsed.version);
-    } catch {
-      // not this one
-    }
-  }
-  return "unknown";
-}
 
 try {
   process.exitCode = await main(process.argv.slice(2));

@@ -45,6 +45,14 @@ export const KEYS = {
   restarts: "vl:restarts",
   /** Hash: field = key group id, value = KeyGroupEvent. Written once a second by the bridge. */
   keyGroups: "vl:key-groups",
+  /** Stream of the newest 1,000 changes of key groups' and keys' states: field json = KeyGroupChange without its id. */
+  keyGroupChanges: "{vl}:key-group-changes",
+  /** Hash: how often each came into each state; field <group>:<state> or <group>/<key>:<state>. */
+  keyGroupChangeCounts: "{vl}:key-group-change-counts",
+  /** Hash: the state that each was last seen in; field <group> or <group>/<key>. */
+  keyGroupStates: "{vl}:key-group-states",
+  /** Hash: what queues count over all groups (conflicts, calledAgain, …). */
+  counters: "{vl}:counters",
   /** Hash: field json = Totals. Written once a second by the results role. */
   totals: "vl:totals",
   /** Pub/sub per camera: binary previews (messages.ts, PreviewHeader). */

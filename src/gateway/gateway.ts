@@ -47,6 +47,9 @@ export interface GatewayOptions {
   keys?: KeyGroupsFile;
   /** The built page (dashboard/dist). */
   pageFolder: string;
+  /** The package's, and the setting: told where the older system told them. */
+  version: string;
+  frameIntervalMs: number;
   /** See SocketOptions and LivePicturesOptions. */
   untakenBytesMax?: number;
   drawnWithinMs?: number;
@@ -93,9 +96,23 @@ export function createGatewayService(options: GatewayOptions, context: Context):
     acquired.add(board, "job board", (b) => b.close());
 
     const jobs = createJobsPage(board.router);
-    const { pageFolder, images, keys } = options;
+    const { pageFolder, images, keys, version, frameIntervalMs } = options;
     const app = createHttpApp(
-      { doors, auth, system, outcomes, waiting, images, metrics, jobs, retry, keys, pageFolder },
+      {
+        doors,
+        auth,
+        system,
+        outcomes,
+        waiting,
+        images,
+        metrics,
+        jobs,
+        retry,
+        keys,
+        pageFolder,
+        version,
+        frameIntervalMs,
+      },
       context,
     );
     const http = createServer(app);

@@ -5,30 +5,27 @@ import express, { type Express, type Request, type Router } from "express";
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
-import type { Snapshot } from "../events.ts";
+import { KEPT_KEY_GROUP_CHANGES, type Snapshot } from "../events.ts";
 import type { ImageStore } from "../images/image-store.ts";
 import type { KeyGroupsFile } from "../key-groups-file.ts";
-import { within } from "../lifecycle.ts";
-import type { WaitingView } from "../waiting-view.ts";
 import { errorHandler } from "./answers.ts";
+import { askStore } from "./ask-store.ts";
 import type { Auth } from "./auth.ts";
 import { type Doors, LOOKS, setSecurityHeaders } from "./doors.ts";
 import { imagePathOf, referenceOf } from "./image-path.ts";
 import { keyGroupsApi } from "./key-groups-api.ts";
 import type { Metrics } from "./metrics.ts";
+import { type OlderDoorsOptions, olderDoors } from "./older-doors.ts";
 import type { RecentOutcomes } from "./recent-outcomes.ts";
 import type { Retried } from "./retry.ts";
-import type { SystemWatch } from "./system-watch.ts";
 
 const SNAPSHOT_OUTCOMES = 200;
-const STORE_ANSWERS_MS = 2_000;
+const SNAPSHOT_CHANGES = 100;
 
-export interface HttpOptions {
+export interface HttpOptions extends OlderDoorsOptions {
   doors: Doors;
   auth: Auth;
-  system: SystemWatch;
   outcomes: RecentOutcomes;
-  waiting: WaitingView;
   images: ImageStore;
   metrics: Metrics;
   /** Everything under /jobs. */
@@ -50,10 +47,12 @@ export function createHttpApp(options: HttpOptions, context: Context): Express {
   app.use(enter(options));
   app.use(openSession(options));
   app.use(requireLook(options));
+  app.use(olderDoors(options, context));
   app.use("/api", api(options, context));
   app.use("/images", crops(options));
-  app.get("/metrics", async (_request, response) => {
-    response.type(options.metrics.registry.contentType).send(await options.metrics.registry.metrics());
+  app.get("/metrics", async (request, response) => {
+    const { only } = readQuery(MetricsQuery, request);
+    response.type(options.metrics.contentType).send(await options.metrics.text(only));
   });
   app.use("/jobs", options.jobs);
   app.use(page(options.pageFolder));
@@ -127,6 +126,11 @@ const OutcomesQuery = z.object({
   camera: z.string().max(200).optional(),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
 });
+const ChangesQuery = z.object({
+  group: z.string().max(200).optional(),
+  limit: z.coerce.number().int().min(1).max(KEPT_KEY_GROUP_CHANGES).default(100),
+});
+const MetricsQuery = z.object({ only: z.enum(["gateway", "system"]).optional() });
 const WaitingQuery = z.object({ limit: z.coerce.number().int().min(1).max(200).default(20) });
 
 function api(options: HttpOptions, { clock }: Context): Router {
@@ -136,18 +140,16 @@ function api(options: HttpOptions, { clock }: Context): Router {
     response.set("Cache-Control", "no-store");
     next();
   });
-  const inTime = <T>(what: string, work: () => Promise<T>): Promise<T> => {
-    if (system.state().health.store === "away") throw new VigilaneError("STORE_AWAY", "the store is away");
-    return within(clock, STORE_ANSWERS_MS, what, work);
-  };
+  const inTime = <T>(what: string, work: () => Promise<T>) => askStore(system, clock, what, work);
 
   router.get("/snapshot", async (request, response) => {
     await outcomes.catchUp();
-    const { cameras, keyGroups, totals, health } = system.state();
+    const { cameras, keyGroups, keyGroupChanges, totals, health } = system.state();
     const snapshot: Snapshot = {
       nowMs: clock.nowMs(),
       cameras: [...cameras.values()],
       keyGroups: [...keyGroups.values()],
+      keyGroupChanges: keyGroupChanges.slice(-SNAPSHOT_CHANGES).reverse(),
       totals,
       health,
       outcomes: outcomes.newest(SNAPSHOT_OUTCOMES),
@@ -158,6 +160,15 @@ function api(options: HttpOptions, { clock }: Context): Router {
   });
   router.get("/cameras", (_request, response) => {
     response.json({ cameras: [...system.state().cameras.values()] });
+  });
+  router.get("/key-groups", (_request, response) => {
+    response.json({ nowMs: clock.nowMs(), keyGroups: [...system.state().keyGroups.values()] });
+  });
+  router.get("/key-groups/events", (request, response) => {
+    const { group, limit } = readQuery(ChangesQuery, request);
+    const all = system.state().keyGroupChanges;
+    const asked = group === undefined ? all : all.filter(({ keyGroup }) => keyGroup === group);
+    response.json({ events: asked.slice(-limit).reverse() });
   });
   router.get("/outcomes", async (request, response) => {
     const { camera, limit } = readQuery(OutcomesQuery, request);

@@ -1,11 +1,17 @@
 /** Prometheus metrics of the gateway: its own, and what the store says about the whole. docs/socket.md lists the names. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Totals } from "../events.ts";
 import type { FeedEvent } from "./event-feed.ts";
+import { keyGroupMetrics } from "./key-group-metrics.ts";
+import { olderMetrics } from "./older-metrics.ts";
 import type { VigilaneServer } from "./sockets.ts";
+import { type StoreMetrics, storeMetrics } from "./store-metrics.ts";
 import type { SystemState } from "./system-watch.ts";
 
 export interface Metrics {
-  registry: Registry;
+  contentType: string;
+  /** The exposition: this gateway's own, what the store says of the whole system (which every gateway tells alike), or both. */
+  text(only?: "gateway" | "system"): Promise<string>;
   shown(event: FeedEvent, shownAtMs: number): void;
   slowClient(): void;
   answered(status: number): void;
@@ -39,68 +45,29 @@ export function createMetrics(state: () => SystemState, io: () => VigilaneServer
     labelNames: ["status"],
     registers,
   });
-  const gauge = (name: string, help: string, collect: (gauge: Gauge) => void, labelNames: string[] = []) =>
+  const ownGauge = (name: string, help: string, value: () => number) =>
     new Gauge({
-      name,
-      help,
-      labelNames,
-      registers,
+      ...{ name, help, registers },
       collect() {
-        this.reset();
-        collect(this);
+        this.set(value());
       },
     });
-  gauge("vigilane_gateway_sockets", "Clients connected to this gateway.", (g) => g.set(io()?.engine.clientsCount ?? 0));
-  gauge("vigilane_store_up", "1 when the store answers.", (g) => g.set(state().health.store === "up" ? 1 : 0));
-  gauge("vigilane_healthy", "1 when every role that was asked for is ready.", (g) => g.set(state().health.ok ? 1 : 0));
-  gauge("vigilane_waiting", "Tasks in the waiting room.", (g) => g.set(state().totals?.waiting ?? 0));
-  gauge("vigilane_in_flight", "Tasks taken, queued or in a call.", (g) => g.set(state().totals?.inFlight ?? 0));
-  gauge("vigilane_quota_used_ratio", "Share of the tightest window in use.", (g) =>
-    g.set(state().totals?.quotaUsed ?? 0),
-  );
-  gauge("vigilane_coverage_ratio", "Share of groups judged, over the last minute.", (g) => {
-    const coverage = state().totals?.coverage;
-    if (typeof coverage === "number") g.set(coverage);
-  });
-  const byOutcome = (g: Gauge) => {
-    for (const [outcome, count] of Object.entries(state().totals?.outcomes ?? {})) g.set({ outcome }, count);
-  };
-  gauge("vigilane_outcomes", "Groups by outcome since the store began.", byOutcome, ["outcome"]);
-  const byRole = (g: Gauge) => {
-    for (const { role, instance, rssMb } of state().health.roles) g.set({ role, instance }, rssMb * 1024 ** 2);
-  };
-  gauge("vigilane_role_resident_bytes", "Resident memory of each living role.", byRole, ["role", "instance"]);
-  const byGroup =
-    (pick: (group: { calls: number; ok: number; rejected429: number; inFlight: number }) => number) => (g: Gauge) => {
-      for (const group of state().keyGroups.values()) g.set({ key_group: group.id }, pick(group));
-    };
-  gauge(
-    "vigilane_key_group_calls",
-    "Calls of each key group.",
-    byGroup((group) => group.calls),
-    ["key_group"],
-  );
-  gauge(
-    "vigilane_key_group_ok",
-    "Answered calls.",
-    byGroup((group) => group.ok),
-    ["key_group"],
-  );
-  gauge(
-    "vigilane_key_group_rejected",
-    "Calls refused for rate (429).",
-    byGroup((group) => group.rejected429),
-    ["key_group"],
-  );
-  gauge(
-    "vigilane_key_group_in_flight",
-    "Calls under way.",
-    byGroup((group) => group.inFlight),
-    ["key_group"],
-  );
+  ownGauge("vigilane_gateway_sockets", "Clients connected to this gateway.", () => io()?.engine.clientsCount ?? 0);
+  ownGauge("vigilane_store_up", "1 when the store answers.", () => (state().health.store === "up" ? 1 : 0));
+  ownGauge("vigilane_healthy", "1 when every role that was asked for is ready.", () => (state().health.ok ? 1 : 0));
+
+  const system = new Registry();
+  const kept = storeMetrics(system);
+  systemMetrics(kept, state);
+  keyGroupMetrics(kept, state);
+  olderMetrics(kept, state);
 
   return {
-    registry,
+    contentType: registry.contentType,
+    async text(only) {
+      const asked = only === undefined ? [registry, system] : [only === "gateway" ? registry : system];
+      return (await Promise.all(asked.map((each) => each.metrics()))).join("\n");
+    },
     shown(event, shownAtMs) {
       shown.inc({ type: event.type });
       if (event.type !== "outcome") return;
@@ -112,4 +79,31 @@ export function createMetrics(state: () => SystemState, io: () => VigilaneServer
     slowClient: () => slow.inc(),
     answered: (status) => requests.inc({ status: String(status) }),
   };
+}
+
+/** The whole, as the results role reckons it, and the living roles. */
+function systemMetrics({ gauge, counter }: StoreMetrics, state: () => SystemState): void {
+  const totals = (name: string, help: string, value: (totals: Totals) => number | null) =>
+    gauge({ name, help }, (tell) => {
+      const now = state().totals;
+      const told = now && value(now);
+      if (told !== null) tell({}, told);
+    });
+  totals("vigilane_waiting", "Tasks in the waiting room.", ({ waiting }) => waiting);
+  totals("vigilane_in_flight", "Tasks taken, queued or in a call.", ({ inFlight }) => inFlight);
+  totals("vigilane_quota_used_ratio", "Share of the tightest window in use.", ({ quotaUsed }) => quotaUsed);
+  totals("vigilane_coverage_ratio", "Share of groups judged, over the last minute.", ({ coverage }) => coverage);
+  const outcomes = { name: "vigilane_outcomes_total", help: "Groups that ended, by outcome.", labels: ["outcome"] };
+  counter(outcomes, (tell) => {
+    for (const [outcome, count] of Object.entries(state().totals?.outcomes ?? {})) tell({ outcome }, count);
+  });
+  gauge(
+    {
+      ...{ name: "vigilane_role_resident_bytes", help: "Resident memory of each living role." },
+      labels: ["role", "instance"],
+    },
+    (tell) => {
+      for (const { role, instance, rssMb } of state().health.roles) tell({ role, instance }, rssMb * 1024 ** 2);
+    },
+  );
 }

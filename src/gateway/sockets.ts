@@ -1,7 +1,7 @@
 /**
  * The socket of the gateway (docs/socket.md is its contract). Outcomes and cameras' verdicts go to every client of every
  * gateway through socket.io's Redis streams adapter, and are replayed to a client that comes back within two minutes;
- * what is renewed each second (key groups, totals, health, cameras' states) goes to this gateway's own clients only.
+ * what is renewed each second (key groups and their history, totals, health, cameras' states) goes to this gateway's own clients only.
  */
 import type { Server as HttpServer, IncomingMessage } from "node:http";
 import { createAdapter } from "@socket.io/redis-streams-adapter";
@@ -11,6 +11,7 @@ import type { Context } from "../context.ts";
 import type { CameraEvent, ClientToServerEvents, OutcomeEvent, ServerToClientEvents } from "../events.ts";
 import { within } from "../lifecycle.ts";
 import type { FeedEvent } from "./event-feed.ts";
+import { newChanges } from "./key-group-changes.ts";
 import { fieldsOf, outcomeEvent } from "./recent-outcomes.ts";
 import { cameraLooksDifferent, type SystemState } from "./system-watch.ts";
 
@@ -29,6 +30,9 @@ const BROADCAST = "3";
 const UNTAKEN_BYTES_MAX = 4 * 1024 ** 2;
 /** A camera that has not changed is told again after so long, for its newest frame's time. */
 const CAMERA_AGAIN_MS = 5_000;
+
+/** What a gateway tells at once of a history that it did not know; the rest is to be asked for. */
+const MOST_CHANGES_TOLD = 100;
 
 export interface Sockets {
   io: VigilaneServer;
@@ -104,6 +108,8 @@ export function createSockets(options: SocketOptions, context: Context): Sockets
       for (const [id, group] of now.keyGroups) {
         if (!same(group, before.keyGroups.get(id))) io.local.emit("keyGroup", group);
       }
+      const changes = newChanges(now.keyGroupChanges, before.keyGroupChanges).slice(-MOST_CHANGES_TOLD);
+      for (const change of changes) io.local.emit("keyGroupChange", change);
       if (now.totals && !same(now.totals, before.totals)) io.local.emit("totals", now.totals);
       if (!same(now.health, before.health)) io.local.emit("health", now.health);
     },

@@ -5,11 +5,20 @@
 import type { Redis } from "ioredis";
 import type { ZodType } from "zod";
 import type { Context } from "../context.ts";
-import { type CameraEvent, CameraRisk, type Health, KeyGroupEvent, RoleHealth, Totals } from "../events.ts";
+import {
+  type CameraEvent,
+  CameraRisk,
+  type Health,
+  type KeyGroupChange,
+  KeyGroupEvent,
+  RoleHealth,
+  Totals,
+} from "../events.ts";
 import { within } from "../lifecycle.ts";
 import { CameraStatus } from "../messages.ts";
 import { KEYS } from "../names.ts";
 import { checkStore } from "../store.ts";
+import { createKeyGroupChanges } from "./key-group-changes.ts";
 
 /** A heartbeat or a camera's status older than this is not believed any more. */
 export const FRESH_MS = 5_000;
@@ -20,6 +29,12 @@ const ANSWER_MS = 1_000;
 export interface SystemState {
   cameras: ReadonlyMap<string, CameraEvent>;
   keyGroups: ReadonlyMap<string, KeyGroupEvent>;
+  /** The history of their states, oldest first. */
+  keyGroupChanges: readonly KeyGroupChange[];
+  /** How often each came into each state: "<group>:<state>" or "<group>/<key>:<state>". */
+  keyGroupChangeCounts: ReadonlyMap<string, number>;
+  /** What queues count over all key groups since the store began. */
+  counters: ReadonlyMap<string, number>;
   totals: Totals | null;
   health: Health;
 }
@@ -34,28 +49,38 @@ export interface SystemWatch {
 
 export function createSystemWatch(redis: Redis, askedRoles: readonly string[], context: Context): SystemWatch {
   const { clock, log } = context;
+  const changes = createKeyGroupChanges(redis);
   let inMemory: boolean | null = null;
   let looking: Promise<Stored> | undefined;
   let state: SystemState = {
     cameras: new Map(),
     keyGroups: new Map(),
+    keyGroupChanges: [],
+    keyGroupChangeCounts: new Map(),
+    counters: new Map(),
     totals: null,
     health: { ok: false, problems: ["the gateway has just started"], store: "away", storeInMemory: false, roles: [] },
   };
 
   async function look(): Promise<Stored> {
-    const [cameras, risks, keyGroups, roles, totals] = await Promise.all([
+    const [cameras, risks, keyGroups, roles, totals, keyGroupChanges, changeCounts, counters] = await Promise.all([
       redis.hgetall(KEYS.cameras),
       redis.hgetall(KEYS.risks),
       redis.hgetall(KEYS.keyGroups),
       redis.hgetall(KEYS.roles),
       redis.hget(KEYS.totals, "json"),
+      changes.readOn(),
+      redis.hgetall(KEYS.keyGroupChangeCounts),
+      redis.hgetall(KEYS.counters),
     ]);
     inMemory ??= (await checkStore(redis)).inMemory;
     const nowMs = clock.nowMs();
     return {
       cameras: joinCameras(readAll(CameraStatus, cameras), readAll(CameraRisk, risks), nowMs),
       keyGroups: readAll(KeyGroupEvent, keyGroups),
+      keyGroupChanges,
+      keyGroupChangeCounts: numbers(changeCounts),
+      counters: numbers(counters),
       totals: totals === null ? null : read(Totals, totals),
       roles: [...readAll(RoleHealth, roles).values()].filter((role) => nowMs - role.atMs < FRESH_MS),
     };
@@ -82,7 +107,8 @@ export function createSystemWatch(redis: Redis, askedRoles: readonly string[], c
       state = { ...before, health: { ...healthOf([], askedRoles, { store: "away", storeInMemory }), roles } };
     } else {
       const health = healthOf(stored.roles, askedRoles, { store: "up", storeInMemory: inMemory ?? false });
-      state = { ...stored, health };
+      const { roles: _, ...whole } = stored;
+      state = { ...whole, health };
     }
     if (before.health.store !== state.health.store) log.info({ store: state.health.store }, "the store's state");
     return before;
@@ -105,12 +131,7 @@ export function createSystemWatch(redis: Redis, askedRoles: readonly string[], c
   };
 }
 
-interface Stored {
-  cameras: Map<string, CameraEvent>;
-  keyGroups: Map<string, KeyGroupEvent>;
-  totals: Totals | null;
-  roles: RoleHealth[];
-}
+type Stored = Omit<SystemState, "health"> & { roles: RoleHealth[] };
 
 /** All is well when the store answers and every role that was asked for has a fresh and ready heartbeat. */
 export function healthOf(
@@ -171,6 +192,9 @@ function read<T>(schema: ZodType<T>, json: string): T | null {
     return null;
   }
 }
+
+const numbers = (hash: Record<string, string>) =>
+  new Map(Object.entries(hash).map(([field, count]) => [field, Number(count)]));
 
 function readAll<T>(schema: ZodType<T>, hash: Record<string, string>): Map<string, T> {
   const values = new Map<string, T>();

@@ -1,6 +1,6 @@
 /** A key group's record in the store as people see it. */
 import { z } from "zod";
-import type { KeyGroupEvent } from "../events.ts";
+import { type KeyEvent, type KeyGroupEvent, type KeyState, LATENCY_ENDS_MS } from "../events.ts";
 import { WINDOW_KINDS, WINDOW_UNITS } from "./window.ts";
 
 const Facts = z.object({
@@ -21,7 +21,7 @@ const Facts = z.object({
 
 /** One list of snapshot.lua's reply. */
 export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
-  const [id = "", now, manned, usable, inFlight, used = "", removed, ...fields] = reply;
+  const [id = "", now, manned, usable, inFlight, used = "", keys = "", removed, ...fields] = reply;
   const record = new Map(
     Array.from({ length: fields.length / 2 }, (_, i) => [fields[2 * i] ?? "", fields[2 * i + 1] ?? ""]),
   );
@@ -39,13 +39,15 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     inFlight: Number(inFlight),
   });
   const failures = [...record].filter(([field]) => field.startsWith("fail:"));
+  const cause = state === "cooling" || state === "disabled" ? record.get("cause") || null : null;
   return {
     id,
+    account: record.get("account") ?? id,
     provider: facts.provider,
     model: facts.model,
     simulated: facts.simulated,
     state,
-    cause: state === "cooling" || state === "disabled" ? record.get("cause") || null : null,
+    cause,
     coolingLeftMs,
     inFlight: Number(inFlight),
     windows: facts.windows.map(({ zone, ...w }, i) => ({ ...w, ...(zone && { zone }), used: places[i] ?? 0 })),
@@ -55,7 +57,36 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     rejected429: number("rejected429"),
     failures: Object.fromEntries(failures.map(([field, n]) => [field.slice("fail:".length), Number(n)])),
     medianLatencyMs: record.has("median") ? number("median") : null,
+    p95LatencyMs: record.has("p95") ? number("p95") : null,
+    latency: { counts: [...LATENCY_ENDS_MS, "rest"].map((end) => number(`lat:${end}`)), sumMs: number("latencySum") },
+    guardMs: number("guard"),
+    keys: keys
+      .split(",")
+      .filter(Boolean)
+      .map((key) => keyEvent(key, { record, nowMs: Number(now), group: { state, cause, coolingLeftMs } })),
   };
+}
+
+interface OfGroup {
+  record: ReadonlyMap<string, string>;
+  nowMs: number;
+  group: Pick<KeyGroupEvent, "state" | "cause" | "coolingLeftMs">;
+}
+
+/** A key that nothing is wrong with shares the state of its group. */
+function keyEvent(told: string, { record, nowMs, group }: OfGroup): KeyEvent {
+  const [id = "", held, inFlight] = told.split(":");
+  const number = (field: string) => Number(record.get(`${field}:${id}`) ?? 0);
+  const offLeftMs = Math.max(0, number("off") - nowMs);
+  const counts = { inFlight: Number(inFlight), calls: number("calls"), ok: number("ok"), failed: number("failed") };
+  const standing = { id, ...counts, cause: null, leftMs: 0 };
+  if (held !== "1") return { ...standing, state: "unmanned" };
+  if (offLeftMs > 0)
+    return { ...standing, state: "disabled", cause: record.get(`cause:${id}`) || null, leftMs: offLeftMs };
+  if (group.state === "disabled") return { ...standing, state: "disabled", cause: group.cause };
+  if (group.coolingLeftMs > 0)
+    return { ...standing, state: "cooling", cause: group.cause, leftMs: group.coolingLeftMs };
+  return { ...standing, state: counts.inFlight > 0 ? "in_use" : "available" };
 }
 
 interface Standing {
@@ -68,7 +99,7 @@ interface Standing {
   inFlight: number;
 }
 
-function stateOf({ removed, disabled, manned, usable, cooling, inFlight }: Standing): KeyGroupEvent["state"] {
+function stateOf({ removed, disabled, manned, usable, cooling, inFlight }: Standing): KeyState {
   if (removed) return "removed";
   if (disabled) return "disabled";
   if (manned === 0) return "unmanned";

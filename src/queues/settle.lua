@@ -6,6 +6,15 @@
 local id, epoch, kind, verdict, err, meta, feedback, avoid_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local t = now()
 
+-- Answered calls by how long they took: upper ends in ms (events.ts has the same), `lat:rest` beyond the last.
+local LATENCY_ENDS = { 500, 1000, 2000, 5000, 10000, 30000 }
+local function latency_field(took)
+  for _, most in ipairs(LATENCY_ENDS) do
+    if took <= most then return 'lat:' .. most end
+  end
+  return 'lat:rest'
+end
+
 local function learn(f)
   local g = k('group:' .. f.group)
   if redis.call('EXISTS', g) == 0 then return end
@@ -20,9 +29,12 @@ local function learn(f)
     local seen = redis.call('LRANGE', list, 0, -1)
     for i = 1, #seen do seen[i] = num(seen[i]) end
     table.sort(seen)
-    redis.call('HSET', g, 'median', seen[math.floor(#seen / 2) + 1], 'medianAt', ms(t))
+    redis.call('HSET', g, 'median', seen[math.floor(#seen / 2) + 1], 'medianAt', ms(t), 'p95', seen[math.ceil(#seen * 0.95)])
+    redis.call('HINCRBY', g, latency_field(f.latencyMs), 1)
+    redis.call('HINCRBY', g, 'latencySum', f.latencyMs)
   elseif f.code then
     redis.call('HINCRBY', g, 'fail:' .. f.code, 1)
+    redis.call('HINCRBY', g, 'failed:' .. f.key, 1)
     if f.rate then redis.call('HINCRBY', g, 'rejected429', 1) end
   end
   -- A later cool-down never shortens an earlier one.
@@ -34,7 +46,7 @@ local function learn(f)
   if f.offMs and f.offMs > 0 then
     local field = 'off:' .. f.key
     local till = math.max(num(redis.call('HGET', g, field)), t + f.offMs)
-    redis.call('HSET', g, field, ms(till), 'cause', f.code or '')
+    redis.call('HSET', g, field, ms(till), 'cause', f.code or '', 'cause:' .. f.key, f.code or '')
   end
 end
 
@@ -66,6 +78,7 @@ if kind == 'back' then
   -- A refusal counts towards the most that are tolerated; what never reached the provider was no attempt.
   if called and feedback ~= '' and verdict == '' then redis.call('HINCRBY', k('task:' .. id), 'f', 1) end
   if not called and num(r.a) > 0 then r.a = tostring(redis.call('HINCRBY', k('task:' .. id), 'a', -1)) end
+  if called and feedback ~= '' then redis.call('HINCRBY', k'counters', 'calledAgain', 1) end
   local became = go_back(id, r, group, avoid_ms)
   return { 'back', became }
 end

@@ -58,6 +58,7 @@ local attempts = num(r.a)
 if not again then
   attempts = redis.call('HINCRBY', k('task:' .. id), 'a', 1)
   redis.call('HINCRBY', k('group:' .. r.kg), 'calls', 1)
+  redis.call('HINCRBY', k('group:' .. r.kg), 'calls:' .. r.key, 1)
 end
 redis.call('HSET', k('task:' .. id), 's', 'calling', 'w', worker, 'st', ms(t))
 return { 'granted', ms(limit), tostring(attempts), f[4] or '0', r.key, r.un or '', dl > 0 and dl - t < timeout and '1' or '0', ms(t), r.f or '0' }

@@ -12,7 +12,6 @@ import { type Acquired, during, loop, type Service, service } from "../lifecycle
 import { CONSUMER_GROUPS, KEYS } from "../names.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
-import type { Quota } from "../queues/quota.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { bindToRun } from "../queues/store-forgot.ts";
@@ -23,6 +22,7 @@ import { followRun } from "../store-run.ts";
 import { createRedisOutboxTransfer } from "../topics/outbox-transfer.ts";
 import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
+import { snapshotPublisher } from "./key-group-snapshots.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 
 const HOUR_MS = 3_600_000;
@@ -92,7 +92,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       loop(context, signal, "sweep", () => sweepOnce(room, deaths, signal, context)),
     );
     await redis.del(KEYS.keyGroups); // what an earlier set of groups left
-    const publish = snapshotPublisher(quota, redis);
+    const publish = snapshotPublisher(quota, redis, () => storeNowMs(redis));
     await publish();
     run(
       "snapshot",
@@ -225,21 +225,4 @@ function deadWorker(message: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Writes each key group as people see it, where that has changed: idle groups cost nothing. */
-function snapshotPublisher(quota: Quota, redis: Redis) {
-  const written = new Map<string, string>();
-  let rounds = 0;
-  return async () => {
-    if (rounds++ % 10 === 0) written.clear(); // all of it now and then, should the store have lost it
-    const events = await quota.snapshot();
-    const now = new Map(events.map((event) => [event.id, JSON.stringify(event)]));
-    const changed = [...now].filter(([id, text]) => written.get(id) !== text);
-    const gone = [...written.keys()].filter((id) => !now.has(id));
-    if (changed.length > 0) await redis.hset(KEYS.keyGroups, Object.fromEntries(changed));
-    if (gone.length > 0) await redis.hdel(KEYS.keyGroups, ...gone);
-    written.clear();
-    for (const [id, text] of now) written.set(id, text);
-  };
 }

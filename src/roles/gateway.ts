@@ -7,11 +7,12 @@ import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { createKeysAdmin } from "../keys/keys-admin.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { ROLES, type Settings } from "../settings.ts";
+import { version } from "../version.ts";
 import { imagesFolder, instanceName, pageFolder, storeUrl } from "./places.ts";
 
 export function createGateway(settings: Settings, context: Context): GatewayService {
   refuseOpenHost(settings);
-  const { port, host, allowedHosts, maxWaiting } = settings;
+  const { port, host, allowedHosts, maxWaiting, frameIntervalMs } = settings;
   const images = createFolderImageStore({ folder: imagesFolder(settings) }, context);
   return createGatewayService(
     {
@@ -26,6 +27,8 @@ export function createGateway(settings: Settings, context: Context): GatewayServ
       images,
       keys: createKeysAdmin(settings),
       pageFolder: pageFolder(),
+      version: version(),
+      frameIntervalMs,
     },
     context,
   );

@@ -1,7 +1,15 @@
 /** The page in each of its states, at both sizes: what it says, that axe finds nothing, that nothing overflows. */
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { axeViolations, launchBrowser, openPage, overflowPx, type Size, screenshot } from "../support/browser.ts";
+import {
+  axeViolations,
+  bringUp,
+  launchBrowser,
+  openPage,
+  overflowPx,
+  type Size,
+  screenshot,
+} from "../support/browser.ts";
 import { type BuiltPage, buildPage } from "../support/built-page.ts";
 import { type PageGateway, startPageGateway } from "../support/page-gateway.ts";
 import { SCENES, type Scene } from "../support/page-scenes.ts";
@@ -26,6 +34,8 @@ interface State {
   happens?: (gateway: PageGateway) => void;
   /** Words that must be there. */
   says: string[];
+  /** The panel that the picture is of; default: the page from its top. */
+  panel?: string;
 }
 
 const STATES: State[] = [
@@ -53,6 +63,12 @@ const STATES: State[] = [
     says: ["Two pedestrians on the crossing", "Cooling", "Disabled"],
   },
   {
+    picture: "key-groups",
+    scene: SCENES.keyTrouble,
+    panel: "Key groups",
+    says: ["10 groups: 1 disabled, 1 no worker, 1 cooling", "1 of 3 keys out", "Key rejected", "no latency yet"],
+  },
+  {
     picture: "connection-lost",
     scene: SCENES.busy,
     happens: (gateway) => gateway.cutOff(),
@@ -60,7 +76,7 @@ const STATES: State[] = [
   },
 ];
 
-describe.each(STATES)("$picture", ({ picture, scene, happens, says }) => {
+describe.each(STATES)("$picture", ({ picture, scene, happens, says, panel }) => {
   test.each<[Size, boolean]>([
     ["wide", false],
     ["phone", false],
@@ -87,6 +103,7 @@ describe.each(STATES)("$picture", ({ picture, scene, happens, says }) => {
       for (const words of says) await page.getByText(words).first().waitFor();
       expect(await axeViolations(page)).toEqual([]);
       expect(await overflowPx(page)).toBe(0);
+      if (panel) await bringUp(page, panel);
       if (!dark || picture === "busy") await screenshot(page, dark ? `${picture}-dark` : picture, size);
     } finally {
       await context.close();

@@ -15,10 +15,20 @@ const PAGE = readFileSync(new URL("../../docs/socket.md", import.meta.url), "utf
 async function scene() {
   const world = await gatewayWorld();
   const group = {
-    ...{ id: "sim-a", provider: "simulator", model: "sim-vl", simulated: true, state: "available", cause: null },
+    ...{
+      id: "sim-a",
+      account: "sim-a",
+      provider: "simulator",
+      model: "sim-vl",
+      simulated: true,
+      state: "available",
+      cause: null,
+    },
     ...{ coolingLeftMs: 0, inFlight: 0, calls: 3, ok: 3, rejected429: 0, failures: {}, medianLatencyMs: 300 },
-    windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000, unit: "requests", kind: "sliding", used: 1 }],
+    ...{ p95LatencyMs: 420, latency: { counts: [3, 0, 0, 0, 0, 0, 0], sumMs: 900 }, guardMs: 25 },
     waitsFor: { window: "requestsPerSecond", leftMs: 20 },
+    windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000, unit: "requests", kind: "sliding", used: 1 }],
+    keys: [{ id: "key-1", state: "available", cause: null, leftMs: 0, inFlight: 0, calls: 3, ok: 3, failed: 0 }],
   };
   const totals = {
     ...{ groups: 1, waiting: 0, inFlight: 0, outcomes: { assessed: 1 }, endToEndP50Ms: 900, endToEndP95Ms: 1_200 },
@@ -86,7 +96,7 @@ test("connect, then snapshot, then events", async () => {
 
   const { status, body } = await json(`${url}/api/snapshot`);
   expect(status).toBe(200);
-  expectDocumented(body, "nowMs cameras keyGroups totals health outcomes simulated permitted");
+  expectDocumented(body, "nowMs cameras keyGroups keyGroupChanges totals health outcomes simulated permitted");
   for (const event of body.outcomes as Outcome[]) apply(event);
   for (const event of early) apply(event);
   socket.on("outcome", apply);
@@ -116,7 +126,11 @@ test("cameras, key groups, totals and health are told when they change, with the
   type Camera = { status: { state: string } | null; risk: object | null };
   const heard = Promise.all([
     next<Camera>(socket, "camera", ({ status }) => status?.state === "stalled"),
-    next<{ calls: number }>(socket, "keyGroup", ({ calls }) => calls === 4),
+    next<{ calls: number; windows: object[]; keys: object[]; latency: object }>(
+      socket,
+      "keyGroup",
+      ({ calls }) => calls === 4,
+    ),
     next<{ groups: number }>(socket, "totals", ({ groups }) => groups === 2),
     next<{ ok: boolean }>(socket, "health", ({ ok }) => ok),
   ]);
@@ -137,13 +151,40 @@ test("cameras, key groups, totals and health are told when they change, with the
   );
   expectDocumented(
     keyGroup,
-    "id provider model simulated state cause coolingLeftMs inFlight windows waitsFor calls ok rejected429 failures medianLatencyMs",
+    `id account provider model simulated state cause coolingLeftMs inFlight windows waitsFor calls ok rejected429 failures
+      medianLatencyMs p95LatencyMs latency guardMs keys`.trim(),
   );
+  expectDocumented(keyGroup.windows[0], "name limit windowMs used");
+  expectDocumented(keyGroup.latency, "counts sumMs");
+  expectDocumented(keyGroup.keys[0], "id state cause leftMs inFlight calls ok failed");
   expectDocumented(
     total,
     "groups waiting inFlight outcomes endToEndP50Ms endToEndP95Ms coverage verdictsPerSecond quotaUsed",
   );
   expectDocumented(health, "ok problems store storeInMemory roles");
+});
+
+test("a key group's history is told as it grows, and can be asked for", async () => {
+  const { world, url } = await scene();
+  const socket = connect(url);
+  await next(socket, "connect");
+  const change = { keyGroup: "sim-a", keyId: null, from: "available", to: "cooling", cause: "RATE_LIMITED" };
+  const note = (over: object) =>
+    world.redis.xadd(KEYS.keyGroupChanges, "*", "json", JSON.stringify({ ...change, untilMs: 9, atMs: 8, ...over }));
+  const heard = next<{ id: string }>(socket, "keyGroupChange");
+  const id = await note({});
+  expect(await heard).toEqual({ ...change, id, untilMs: 9, atMs: 8 });
+  expectDocumented(await heard, "id keyGroup keyId from to cause untilMs atMs");
+  const second = next<{ id: string }>(socket, "keyGroupChange");
+  const other = await note({ keyGroup: "sim-b", keyId: "key-1", to: "disabled" });
+  expect(await second).toMatchObject({ id: other }); // and the first one is not told again
+  const ids = async (query: string) => {
+    const { body } = await json(`${url}/api/key-groups/events${query}`);
+    return (body.events as { id: string }[]).map((event) => event.id);
+  };
+  expect([await ids(""), await ids("?limit=1"), await ids("?group=sim-a")]).toEqual([[other, id], [other], [id]]);
+  expect((await json(`${url}/api/snapshot`)).body.keyGroupChanges).toMatchObject([{ id: other }, { id }]);
+  expect((await json(`${url}/api/key-groups/events?limit=1001`)).status).toBe(400);
 });
 
 test("pictures, on a connection of their own", async () => {
@@ -180,13 +221,16 @@ test("every path of the page's table answers as it says", async () => {
   world.waiting.tasks.set("m8_group1", taskView("m8_group1", { state: "done", outcome: "failed" }));
   const paths = [...PAGE.matchAll(/^\| `(?:GET|POST) ([^`?]+)/gm)].map(([, path]) => path);
   expect(paths).toEqual([
-    ...["/api/snapshot", "/api/cameras", "/api/outcomes", "/api/waiting", "/api/tasks/<taskId>/retry"],
-    ...["/images/<camera>/<hour>/<name>", "/healthz", "/readyz", "/metrics"],
+    ...["/api/snapshot", "/api/cameras", "/api/key-groups", "/api/key-groups/events", "/api/outcomes", "/api/waiting"],
+    ...["/api/tasks/<taskId>/retry", "/images/<camera>/<hour>/<name>", "/healthz", "/readyz", "/metrics"],
+    ...["/health/health_check", "/api/health/health_check", "/api-key-pool/health"],
+    ...["/scheduler/stats", "/api/scheduler/stats"],
   ]);
   expect(await json(`${url}/api/cameras`)).toMatchObject({
     status: 200,
     body: { cameras: [{ cameraId: "north-gate" }] },
   });
+  expect(await json(`${url}/api/key-groups`)).toMatchObject({ status: 200, body: { keyGroups: [{ id: "sim-a" }] } });
   expect(await json(`${url}/api/outcomes?camera=north-gate&limit=1`)).toMatchObject({
     status: 200,
     body: { outcomes: [{ result: { taskId: "m0_group1" } }] },
@@ -217,9 +261,12 @@ test("every path of the page's table answers as it says", async () => {
 test("every metric that the page names is there, and no other of ours", async () => {
   const { url } = await scene();
   const text = await (await fetch(`${url}/metrics`)).text();
-  const served = [...text.matchAll(/^# TYPE (vigilane_\S+)/gm)].map(([, name = ""]) => name);
+  const served = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name = ""]) => name);
   const section = PAGE.slice(PAGE.indexOf("## Metrics"));
-  const named = [...section.matchAll(/`(vigilane_\w*[a-z])(?:\{[^`]*)?`/g)].map(([, name = ""]) => name);
+  const named = [...section.matchAll(/`([a-z]+(?:_[a-z0-9]+)+)(?:\{[^`]*)?`/g)]
+    .map(([, name = ""]) => name)
+    .filter((name) => !/^(rate_limited|pool_id|in_flight)$/.test(name));
+  expect(named.length).toBeGreaterThan(30);
   expect(named.filter((name) => !served.includes(name))).toEqual([]);
   const nodes = /^vigilane_gateway_(process|nodejs)_/;
   expect(served.filter((name) => !named.includes(name) && !nodes.test(name))).toEqual([]);

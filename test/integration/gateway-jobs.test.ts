@@ -1,30 +1,11 @@
 import { Queue } from "bullmq";
 import { expect, onTestFinished, test } from "vitest";
-import type { KeyGroupEvent } from "../../src/events.ts";
 import { assessmentQueueName, BULLMQ_PREFIX, jobId, KEYS } from "../../src/names.ts";
 import { eventually, type GatewayWorld, gatewayWorld, TOKEN, taskView } from "../support/gateway.ts";
 import { runJobs } from "../support/jobs.ts";
+import { keyGroup as aKeyGroupEvent } from "../support/page-scenes.ts";
 
-const keyGroup = (id: string): string => {
-  const group: KeyGroupEvent = {
-    id,
-    provider: "simulator",
-    model: "sim-vl",
-    simulated: true,
-    state: "available",
-    cause: null,
-    coolingLeftMs: 0,
-    inFlight: 0,
-    windows: [],
-    waitsFor: null,
-    calls: 0,
-    ok: 0,
-    rejected429: 0,
-    failures: {},
-    medianLatencyMs: null,
-  };
-  return JSON.stringify(group);
-};
+const keyGroup = (id: string) => JSON.stringify(aKeyGroupEvent(1, { id }));
 
 interface BoardAnswer {
   status: number;

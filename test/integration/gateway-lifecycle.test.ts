@@ -14,7 +14,14 @@ const gatewayOf = ({ store, waiting, images }: World, port = 0) =>
   createGatewayService(
     {
       ...{ redisUrl: store.url, port, host: "127.0.0.1", allowedHosts: [], token: TOKEN, askedRoles: [] },
-      ...{ instance: "gateway-1", waiting: () => waiting, images, pageFolder: "/nowhere" },
+      ...{
+        instance: "gateway-1",
+        waiting: () => waiting,
+        images,
+        version: "0",
+        frameIntervalMs: 1_000,
+        pageFolder: "/nowhere",
+      },
     },
     quiet,
   );

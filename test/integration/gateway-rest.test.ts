@@ -61,6 +61,7 @@ test("snapshot, cameras and key groups: what the store says; a camera nobody ren
   await world.redis.hset(KEYS.cameras, "north", JSON.stringify(cameraStatus("north")), "gone", JSON.stringify(gone));
   const group: KeyGroupEvent = {
     id: "sim-a",
+    account: "sim-a",
     provider: "simulator",
     model: "sim-vl",
     simulated: true,
@@ -75,6 +76,10 @@ test("snapshot, cameras and key groups: what the store says; a camera nobody ren
     rejected429: 0,
     failures: {},
     medianLatencyMs: 300,
+    p95LatencyMs: 320,
+    latency: { counts: [1, 0, 0, 0, 0, 0, 0], sumMs: 300 },
+    guardMs: 25,
+    keys: [],
   };
   await world.redis.hset(KEYS.keyGroups, "sim-a", JSON.stringify(group), "broken", "{");
   const gateway = await world.start();

@@ -78,6 +78,16 @@ export async function overflowPx(page: Page): Promise<number> {
   return (await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")) as number;
 }
 
+/** Scrolls until the region of that title stands below the page's bar, as far as the page goes. */
+export async function bringUp(page: Page, title: string): Promise<void> {
+  const region = page.getByRole("region", { name: title, exact: true });
+  await region.evaluate((element) => {
+    const { style } = element as unknown as { style: { scrollMarginTop: string } };
+    style.scrollMarginTop = "64px";
+    (element as unknown as { scrollIntoView(where: object): void }).scrollIntoView({ block: "start" });
+  });
+}
+
 /** Writes docs/screenshots/<name>-<width>x<height>.png when VIGILANE_SCREENSHOTS=1. */
 export async function screenshot(page: Page, name: string, size: Size): Promise<void> {
   if (process.env.VIGILANE_SCREENSHOTS !== "1") return;

@@ -63,6 +63,8 @@ export async function gatewayWorld(): Promise<GatewayWorld> {
           waiting: () => waiting,
           images,
           pageFolder,
+          version: "9.8.7",
+          frameIntervalMs: 1_500,
           ...options,
         },
         quiet,

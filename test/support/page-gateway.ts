@@ -9,6 +9,7 @@ import { type DefaultEventsMap, Server } from "socket.io";
 import type {
   ClientToServerEvents,
   Health,
+  KeyGroupChange,
   KeyGroupEvent,
   OutcomeEvent,
   ServerToClientEvents,
@@ -29,6 +30,7 @@ export interface PageGateway {
   emitHealth(health: Health): void;
   emitTotals(totals: Totals): void;
   emitKeyGroup(group: KeyGroupEvent): void;
+  emitKeyGroupChange(change: KeyGroupChange): void;
   /** Tells the scene as events: all of it, but of its outcomes only so many of the newest (default: all). */
   emitNews(scene: Scene, outcomes?: number): void;
   /** One frame of each watched camera; resolves when each page has acknowledged it. */
@@ -94,12 +96,14 @@ export async function startPageGateway(pageFolder: string, scene: Scene): Promis
     emitHealth: (health) => void io.emit("health", health),
     emitTotals: (totals) => void io.emit("totals", totals),
     emitKeyGroup: (group) => void io.emit("keyGroup", group),
+    emitKeyGroupChange: (change) => void io.emit("keyGroupChange", change),
     emitNews(next, newest) {
       gateway.scene = next;
-      const { cameras, outcomes, keyGroups, health, totals } = next.snapshot;
+      const { cameras, outcomes, keyGroups, keyGroupChanges, health, totals } = next.snapshot;
       for (const event of cameras) io.emit("camera", event);
       for (const event of outcomes.slice(0, newest)) io.emit("outcome", event);
       for (const event of keyGroups) io.emit("keyGroup", event);
+      for (const event of keyGroupChanges) io.emit("keyGroupChange", event);
       if (totals) io.emit("totals", totals);
       io.emit("health", health);
     },

@@ -3,6 +3,8 @@ import type {
   CameraEvent,
   CameraRisk,
   Health,
+  KeyEvent,
+  KeyGroupChange,
   KeyGroupEvent,
   OutcomeEvent,
   Snapshot,
@@ -191,9 +193,37 @@ export function outcome(told: Told = {}): OutcomeEvent {
   };
 }
 
+/** A change of a group's state, so long ago. */
+export function change(agoMs: number, over: Partial<KeyGroupChange> = {}): KeyGroupChange {
+  serial += 1;
+  const atMs = Date.now() - agoMs;
+  return {
+    id: `${Math.round(atMs)}-${serial}`,
+    keyGroup: "sim-5",
+    keyId: null,
+    from: "available",
+    to: "cooling",
+    cause: "RATE_LIMITED",
+    untilMs: atMs + 10_000,
+    atMs,
+    ...over,
+  };
+}
+
+function keyOf(n: number, over: Partial<KeyEvent> = {}): KeyEvent {
+  return {
+    id: `key-${String(n).padStart(3, "0")}`,
+    ...{ state: "in_use", cause: null, leftMs: 0, inFlight: 1, calls: 1_200 + n * 31, ok: 1_196 + n * 31, failed: 0 },
+    ...over,
+  };
+}
+
+const CALLS = { unit: "requests", kind: "sliding" } as const;
+
 export function keyGroup(n: number, over: Partial<KeyGroupEvent> = {}): KeyGroupEvent {
   return {
     id: `sim-${n}`,
+    account: `sim-${n}`,
     provider: "simulated",
     model: "simulated-vl",
     simulated: true,
@@ -218,6 +248,10 @@ export function keyGroup(n: number, over: Partial<KeyGroupEvent> = {}): KeyGroup
     rejected429: 0,
     failures: {},
     medianLatencyMs: 960,
+    p95LatencyMs: 1_480,
+    latency: { counts: [0, 700 + n * 20, 480 + n * 11, 16, 0, 0, 0], sumMs: (1_196 + n * 31) * 990 },
+    guardMs: 14.6,
+    keys: [keyOf(n)],
     ...over,
   };
 }
@@ -267,6 +301,7 @@ function scene(cameras: SceneCamera[], over: Partial<Snapshot> = {}): Scene {
       nowMs: Date.now(),
       cameras: cameras.map(({ event }) => event),
       keyGroups: Array.from({ length: 10 }, (_, i) => keyGroup(i + 1)),
+      keyGroupChanges: [],
       totals: totals(),
       health: health(),
       outcomes: busyOutcomes(),
@@ -378,6 +413,64 @@ export const SCENES = {
       failures: { KEY_REJECTED: 1 },
     });
     return raised;
+  },
+  /** Key groups in every kind of trouble among those that are well. */
+  keyTrouble: () => {
+    const day = { name: "@callsPerDay", limit: 5_000, windowMs: 86_400_000, used: 1_840, ...CALLS };
+    const groups = Array.from({ length: 10 }, (_, i) => keyGroup(i + 1));
+    groups[1] = keyGroup(2, {
+      state: "available",
+      inFlight: 0,
+      calls: 0,
+      ok: 0,
+      medianLatencyMs: null,
+      p95LatencyMs: null,
+    });
+    groups[4] = keyGroup(5, {
+      ...{ state: "cooling", cause: "RATE_LIMITED", coolingLeftMs: 41_000, rejected429: 14, guardMs: 64 },
+      ...{
+        failures: { RATE_LIMITED: 14, CALL_TIMED_OUT: 2 },
+        waitsFor: { window: "requestsPerMinute", leftMs: 8_200 },
+      },
+      windows: [
+        { name: "requestsPerSecond", limit: 5, windowMs: 1_000, unit: "requests", kind: "sliding", used: 5 },
+        { name: "requestsPerMinute", limit: 300, windowMs: 60_000, unit: "requests", kind: "sliding", used: 300 },
+      ],
+    });
+    groups[6] = keyGroup(7, {
+      ...{
+        id: "qwen-account-with-a-long-name-shanghai",
+        provider: "dashscope",
+        model: "qwen-vl-plus",
+        simulated: false,
+      },
+      windows: [...keyGroup(7).windows, day],
+      keys: [keyOf(1), keyOf(2, { state: "disabled", cause: "KEY_REJECTED", leftMs: 47_000 }), keyOf(3)],
+    });
+    groups[7] = keyGroup(8, { state: "disabled", cause: "KEY_REJECTED", failures: { KEY_REJECTED: 3 } });
+    groups[8] = keyGroup(9, { state: "unmanned", inFlight: 0 });
+    return scene(busyCameras(), {
+      keyGroups: groups,
+      keyGroupChanges: [
+        change(4_000, { untilMs: Date.now() + 41_000 }),
+        change(13_000, {
+          ...{ keyGroup: "qwen-account-with-a-long-name-shanghai", keyId: "key-002", to: "disabled" },
+          ...{ cause: "KEY_REJECTED", untilMs: Date.now() + 47_000 },
+        }),
+        change(31_000, { keyGroup: "sim-8", to: "disabled", cause: "KEY_REJECTED", untilMs: null }),
+        change(95_000, { keyGroup: "sim-9", to: "unmanned", cause: null, untilMs: null }),
+        change(130_000, { from: "cooling", to: "available", cause: null, untilMs: null }),
+        change(141_000, { cause: "PROVIDER_FAILED" }),
+        change(150_000, { keyGroup: "sim-3" }),
+      ],
+    });
+  },
+  /** A hundred of them, two in trouble. */
+  hundredKeyGroups: () => {
+    const groups = Array.from({ length: 100 }, (_, i) => keyGroup(i + 1));
+    groups[63] = keyGroup(64, { state: "cooling", cause: "PROVIDER_FAILED", coolingLeftMs: 9_000 });
+    groups[87] = keyGroup(88, { state: "disabled", cause: "QUOTA_EXHAUSTED", failures: { QUOTA_EXHAUSTED: 1 } });
+    return scene(busyCameras(), { keyGroups: groups });
   },
 } satisfies Record<string, () => Scene>;
 

@@ -1,10 +1,11 @@
 /** What arrives and how the page keeps it: the pure part of the page. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { standing, troubleFirst, windowName } from "../../dashboard/src/key-groups/key-group-look.ts";
 import { applyInbox, applySnapshot, emptyInbox, mergeOutcomes, NOTHING_YET } from "../../dashboard/src/live/state.ts";
 import { cameraLook } from "../../dashboard/src/look/camera-look.ts";
 import { labelSides } from "../../dashboard/src/map/label-sides.ts";
-import { camera, outcome, SCENES } from "../support/page-scenes.ts";
+import { camera, change, keyGroup, outcome, SCENES } from "../support/page-scenes.ts";
 
 test("a flood of harmless outcomes never pushes out the last hundred risky ones", () => {
   const risky = Array.from({ length: 120 }, (_, i) => outcome({ level: "high", agoMs: 1_000_000 + i }));
@@ -74,4 +75,57 @@ test("labels take another side rather than each other's place", () => {
     frame,
   );
   expect([first, second]).not.toEqual(["below", "below"]);
+});
+
+test("a cool-down's end does not jump with late events, follows an extension, and goes with the cool-down", () => {
+  const cooling = (coolingLeftMs: number) => keyGroup(1, { state: "cooling", coolingLeftMs });
+  const until = (data: typeof NOTHING_YET) => data.coolingUntilMs["sim-1"];
+  const hear = (data: typeof NOTHING_YET, group: ReturnType<typeof keyGroup>, nowMs: number) =>
+    applyInbox(data, { ...emptyInbox(), keyGroups: [group] }, nowMs);
+  const first = hear(NOTHING_YET, cooling(10_000), 1_000);
+  expect(until(first)).toBe(11_000);
+  const late = hear(first, cooling(9_500), 2_900);
+  expect(until(late)).toBe(11_000);
+  const sooner = hear(late, cooling(7_000), 3_800);
+  expect(until(sooner)).toBe(10_800);
+  const extended = hear(sooner, cooling(60_000), 4_000);
+  expect(until(extended)).toBe(64_000);
+  expect(until(hear(extended, keyGroup(1), 5_000))).toBeUndefined();
+});
+
+test("changes of key groups: each once, newest first, the newest hundred", () => {
+  const all = Array.from({ length: 130 }, (_, i) => ({ ...change(0), id: `${1_000 + i * 7}-0` }));
+  const told = (list: typeof all) => ({ ...emptyInbox(), keyGroupChanges: list });
+  const some = applyInbox(NOTHING_YET, told(all.slice(60).reverse()), 0);
+  const { keyGroupChanges } = applyInbox(some, told(all.slice(0, 90)), 0);
+  expect(keyGroupChanges.map(({ id }) => id)).toEqual(
+    all
+      .slice(30)
+      .map(({ id }) => id)
+      .reverse(),
+  );
+});
+
+test("key groups in trouble come first, then by id; a call under way moves no row", () => {
+  const groups = [
+    keyGroup(10),
+    keyGroup(2, { state: "available" }),
+    keyGroup(3, { state: "cooling" }),
+    keyGroup(4, { state: "disabled" }),
+    keyGroup(5, { state: "unmanned" }),
+    keyGroup(6, { keys: keyGroup(6).keys.map((key) => ({ ...key, state: "disabled" as const })) }),
+    keyGroup(1),
+  ];
+  const order = troubleFirst(groups).map(({ id }) => id);
+  expect(order).toEqual(["sim-4", "sim-5", "sim-3", "sim-6", "sim-1", "sim-2", "sim-10"]);
+  expect(standing(groups)).toBe("7 groups: 1 disabled, 1 no worker, 1 cooling");
+});
+
+test("windows are named by their span, whose they are and what they count", () => {
+  const calls = { limit: 1, used: 0, unit: "requests", kind: "sliding" } as const;
+  const named = (name: string, windowMs: number, more = {}) => windowName({ name, windowMs, ...calls, ...more });
+  expect(named("requestsPerSecond", 1_000)).toBe("1 s");
+  expect(named("requestsPerMinute", 60_000, { kind: "fixed", unit: "requests" })).toBe("1 min");
+  expect(named("tokensPerMinute", 60_000, { unit: "tokens" })).toBe("1 min tokens");
+  expect(named("@callsPerDay", 86_400_000)).toBe("all, 1 d");
 });

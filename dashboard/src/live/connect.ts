@@ -73,6 +73,10 @@ export function connect(): () => void {
     inbox.keyGroups.push(event);
     soon();
   });
+  socket.on("keyGroupChange", (event) => {
+    inbox.keyGroupChanges.push(event);
+    soon();
+  });
   socket.on("totals", (event) => {
     inbox.totals = event;
     soon();

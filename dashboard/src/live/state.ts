@@ -3,6 +3,7 @@ import type {
   CameraEvent,
   CameraRisk,
   Health,
+  KeyGroupChange,
   KeyGroupEvent,
   OutcomeEvent,
   Snapshot,
@@ -23,6 +24,10 @@ export interface LiveData {
   /** Newest first, one for each task (its newest revision). */
   outcomes: OutcomeEvent[];
   keyGroups: Record<string, KeyGroupEvent>;
+  /** When a group's cool-down will be over, gateway's clock; of those that cool. */
+  coolingUntilMs: Record<string, number>;
+  /** Newest first. */
+  keyGroupChanges: KeyGroupChange[];
   totals: Totals | null;
   health: Health | null;
 }
@@ -34,6 +39,8 @@ export const NOTHING_YET: LiveData = {
   raisedAtMs: {},
   outcomes: [],
   keyGroups: {},
+  coolingUntilMs: {},
+  keyGroupChanges: [],
   totals: null,
   health: null,
 };
@@ -47,18 +54,23 @@ export interface Inbox {
   cameras: CameraEvent[];
   outcomes: OutcomeEvent[];
   keyGroups: KeyGroupEvent[];
+  keyGroupChanges: KeyGroupChange[];
   totals: Totals | null;
   health: Health | null;
 }
 
-export const emptyInbox = (): Inbox => ({ cameras: [], outcomes: [], keyGroups: [], totals: null, health: null });
+export const emptyInbox = (): Inbox => ({
+  ...{ cameras: [], outcomes: [], keyGroups: [], keyGroupChanges: [] },
+  ...{ totals: null, health: null },
+});
 
-export const isEmpty = (inbox: Inbox) =>
-  inbox.cameras.length + inbox.outcomes.length + inbox.keyGroups.length === 0 && !inbox.totals && !inbox.health;
+export const isEmpty = ({ cameras, outcomes, keyGroups, keyGroupChanges, totals, health }: Inbox) =>
+  [cameras, outcomes, keyGroups, keyGroupChanges].every((list) => list.length === 0) && !totals && !health;
 
 /** Kept of all outcomes, and of those the medium and high ones, which outlive the rest. */
 const KEPT_OUTCOMES = 200;
 const KEPT_RISKS = 100;
+const KEPT_CHANGES = 100;
 
 export function applySnapshot(data: LiveData, snapshot: Snapshot, clockOffsetMs: number): LiveData {
   return {
@@ -67,6 +79,8 @@ export function applySnapshot(data: LiveData, snapshot: Snapshot, clockOffsetMs:
     clockOffsetMs,
     cameras: Object.fromEntries(snapshot.cameras.map((camera) => [camera.cameraId, camera])),
     keyGroups: Object.fromEntries(snapshot.keyGroups.map((group) => [group.id, group])),
+    coolingUntilMs: coolingUntil(data.coolingUntilMs, snapshot.keyGroups, snapshot.nowMs),
+    keyGroupChanges: mergeChanges(data.keyGroupChanges, snapshot.keyGroupChanges),
     totals: snapshot.totals,
     health: snapshot.health,
     outcomes: mergeOutcomes(data.outcomes, snapshot.outcomes),
@@ -93,11 +107,35 @@ export function applyInbox(data: LiveData, inbox: Inbox, nowMs: number): LiveDat
   if (inbox.keyGroups.length > 0) {
     next.keyGroups = { ...data.keyGroups };
     for (const group of inbox.keyGroups) next.keyGroups[group.id] = group;
+    next.coolingUntilMs = coolingUntil(data.coolingUntilMs, inbox.keyGroups, nowMs);
   }
+  if (inbox.keyGroupChanges.length > 0)
+    next.keyGroupChanges = mergeChanges(data.keyGroupChanges, inbox.keyGroupChanges);
   if (inbox.totals) next.totals = inbox.totals;
   if (inbox.health) next.health = inbox.health;
   if (inbox.outcomes.length > 0) next.outcomes = mergeOutcomes(data.outcomes, inbox.outcomes);
   return next;
+}
+
+/** So much later than reckoned before, and the cool-down has been extended; less is the way of the event. */
+const EXTENDED_BY_MS = 3_000;
+
+/** A countdown does not jump with each event, which comes a second or two after its snapshot was taken. */
+function coolingUntil(before: LiveData["coolingUntilMs"], groups: readonly KeyGroupEvent[], nowMs: number) {
+  const next = { ...before };
+  for (const { id, state, coolingLeftMs } of groups) {
+    const told = nowMs + coolingLeftMs;
+    const known = before[id] ?? Number.POSITIVE_INFINITY;
+    if (state !== "cooling") delete next[id];
+    else next[id] = told > known + EXTENDED_BY_MS ? told : Math.min(told, known);
+  }
+  return next;
+}
+
+/** Each once, newest first: the id is a place in a stream, "<ms>-<number>". */
+function mergeChanges(before: readonly KeyGroupChange[], arrived: readonly KeyGroupChange[]): KeyGroupChange[] {
+  const byId = new Map([...before, ...arrived].map((change) => [change.id, change]));
+  return [...byId.values()].sort((a, b) => b.id.localeCompare(a.id, "en", { numeric: true })).slice(0, KEPT_CHANGES);
 }
 
 /** Events may overtake each other: the one captured later stands, between equals the one that came later. */

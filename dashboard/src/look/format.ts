@@ -23,6 +23,13 @@ export function age(ms: number): string {
   return `${Math.floor(s / 86_400)} d`;
 }
 
+/** What is left, never below nought: "4 s" (rounded up), "3 min" */
+export function countdown(ms: number): string {
+  const s = Math.max(0, Math.ceil(ms / 1000));
+  if (s < 120) return `${s} s`;
+  return s < 7_200 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`;
+}
+
 /** "now", "12 s ago". */
 export const ago = (ms: number) => (age(ms) === "now" ? "now" : `${age(ms)} ago`);
 

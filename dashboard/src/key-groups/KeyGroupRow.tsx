@@ -1,0 +1,89 @@
+import { memo } from "react";
+import type { KeyGroupEvent } from "../../../src/events.ts";
+import { useNow } from "../live/now.ts";
+import { usePage } from "../live/store.ts";
+import { codeInWords, count, countdown, duration } from "../look/format.ts";
+import { Meter } from "../totals/Meter.tsx";
+import styles from "./KeyGroupRow.module.css";
+import { describe, windowName } from "./key-group-look.ts";
+import { StateBadge } from "./StateBadge.tsx";
+
+export const KeyGroupRow = memo(function KeyGroupRow({ group }: { group: KeyGroupEvent }) {
+  return (
+    <li className={styles.row} data-state={group.state} data-group={group.id} title={describe(group)}>
+      <p className={styles.state}>
+        <StateBadge state={group.state}>{group.state === "cooling" ? <CoolingLeft id={group.id} /> : null}</StateBadge>
+        {group.cause ? <span className={styles.cause}>{codeInWords(group.cause)}</span> : null}
+      </p>
+      <p className={styles.name}>
+        <b>{group.id}</b>
+        {group.simulated ? <span className={styles.simulated}>sim.</span> : null}
+        <KeysOut group={group} />
+      </p>
+      <Windows group={group} />
+      <p className={styles.figure}>
+        <b>{count(group.ok)}</b> answered
+      </p>
+      <Refusals failures={group.failures} />
+      <p className={styles.figure}>
+        {group.medianLatencyMs === null ? (
+          "no latency yet"
+        ) : (
+          <>
+            <b>{duration(group.medianLatencyMs)}</b> P95 {duration(group.p95LatencyMs)}
+          </>
+        )}
+      </p>
+    </li>
+  );
+});
+
+/** Counts down between the events that tell of it. */
+function CoolingLeft({ id }: { id: string }) {
+  const until = usePage((page) => page.coolingUntilMs[id]);
+  const nowMs = useNow();
+  return until === undefined ? null : ` ${countdown(until - nowMs)}`;
+}
+
+function KeysOut({ group: { keys } }: { group: KeyGroupEvent }) {
+  const out = keys.filter((key) => key.state === "disabled").length;
+  if (keys.length < 2) return null;
+  return out === 0 ? (
+    <span className={styles.keys}>{keys.length} keys</span>
+  ) : (
+    <span className={styles.keysOut}>
+      {out} of {keys.length} keys out
+    </span>
+  );
+}
+
+function Windows({ group: { id, windows } }: { group: KeyGroupEvent }) {
+  return (
+    <ul className={styles.windows}>
+      {windows.map((window) => (
+        <li key={window.name} className={styles.window}>
+          <span className={styles.span}>{windowName(window)}</span>
+          <Meter share={window.limit > 0 ? window.used / window.limit : null} label={`${id}, ${window.name}`} />
+          <span className={styles.places}>
+            {count(window.used)}/{count(window.limit)}
+          </span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** By cause, the most frequent first. */
+function Refusals({ failures }: { failures: KeyGroupEvent["failures"] }) {
+  const causes = Object.entries(failures).sort(([, a], [, b]) => b - a);
+  if (causes.length === 0) return <p className={styles.noRefusals}>0 refused</p>;
+  return (
+    <p className={styles.refusals}>
+      {causes.map(([code, n]) => (
+        <span key={code}>
+          <b>{count(n)}</b> {codeInWords(code)}
+        </span>
+      ))}
+    </p>
+  );
+}

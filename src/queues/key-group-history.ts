@@ -1,0 +1,69 @@
+/**
+ * The history of key groups and their keys: who came into another state, why, and until when. Written by whoever takes the
+ * snapshots; a state that lasts shorter than the time between two of them may go unseen.
+ */
+import type { Redis } from "ioredis";
+import { KEPT_KEY_GROUP_CHANGES, type KeyGroupEvent, type KeyState } from "../events.ts";
+import { KEYS } from "../names.ts";
+import { StoreScript } from "../store.ts";
+
+const script = new StoreScript(new URL("./key-group-history.lua", import.meta.url));
+
+interface Seen {
+  /** "group" or "group/key". */
+  who: string;
+  state: KeyState;
+  cause: string;
+  /** Left of it, ms; null: not known. */
+  leftMs: number | null;
+}
+
+export interface KeyGroupHistory {
+  /** Notes what has changed since any process looked last; `atMs` is a moment, on the store's clock, at or before the snapshot. */
+  note(groups: readonly KeyGroupEvent[], atMs: number): Promise<void>;
+  /** The next `note` compares with the store again, should it have lost what it was told. */
+  forget(): void;
+}
+
+export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
+  let told = "";
+  return {
+    async note(groups, atMs) {
+      const seen = groups.flatMap(statesOf);
+      const now = seen.map(({ who, state, cause }) => `${who} ${state} ${cause}`).join("\n");
+      if (now === told) return;
+      const args = seen.flatMap(({ who, state, cause, leftMs }) => [
+        ...[who, state, cause],
+        leftMs === null ? "" : Math.round(atMs + leftMs),
+      ]);
+      await script.run(
+        redis,
+        [KEYS.keyGroupStates, KEYS.keyGroupChanges, KEYS.keyGroupChangeCounts],
+        [Math.round(atMs), KEPT_KEY_GROUP_CHANGES, ...args],
+      );
+      told = now;
+    },
+    forget() {
+      told = "";
+    },
+  };
+}
+
+/** What lasts: a call that is under way is no change, and a key that nothing is wrong with follows its group silently. */
+export function statesOf({ id, state, cause, coolingLeftMs, keys }: KeyGroupEvent): Seen[] {
+  const returns = keys.filter((key) => key.state === "disabled" && key.leftMs > 0).map((key) => key.leftMs);
+  const left = { cooling: coolingLeftMs, disabled: returns.length > 0 ? Math.min(...returns) : null };
+  const group: Seen = {
+    who: id,
+    state: state === "in_use" ? "available" : state,
+    cause: cause ?? "",
+    leftMs: state === "cooling" || state === "disabled" ? left[state] : null,
+  };
+  return [group, ...keys.map((key) => keyStateOf(id, key))];
+}
+
+function keyStateOf(group: string, { id, state, cause, leftMs }: KeyGroupEvent["keys"][number]): Seen {
+  const who = `${group}/${id}`;
+  if (state === "disabled" && leftMs > 0) return { who, state, cause: cause ?? "", leftMs };
+  return { who, state: "available", cause: "", leftMs: null };
+}

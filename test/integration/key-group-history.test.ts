@@ -1,0 +1,168 @@
+/** Key groups as people see them: facts of each group and key from the store's record, and the history of their states. */
+import type { Redis } from "ioredis";
+import { pino } from "pino";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { systemClock } from "../../src/context.ts";
+import type { ErrorCode } from "../../src/errors.ts";
+import { KEPT_KEY_GROUP_CHANGES, KeyGroupChange, KeyGroupEvent, type KeyState } from "../../src/events.ts";
+import { KEYS } from "../../src/names.ts";
+import { createKeyGroupHistory } from "../../src/queues/key-group-history.ts";
+import type { KeyGroup } from "../../src/queues/key-groups.ts";
+import type { CallFeedback, Quota } from "../../src/queues/quota.ts";
+import { createQuota } from "../../src/queues/redis-quota.ts";
+import { createWaitingRoom } from "../../src/queues/redis-waiting-room.ts";
+import { snapshotPublisher } from "../../src/roles/key-group-snapshots.ts";
+import { connectStore } from "../../src/store.ts";
+import { keyGroup } from "../support/page-scenes.ts";
+import { startRedis, type TestRedis } from "../support/redis.ts";
+import { aKeyGroup, anArrival, LIVES } from "../support/tasks.ts";
+
+let server: TestRedis;
+let redis: Redis;
+let quota: Quota;
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = await connectStore(server.url, { clock: systemClock, log: pino({ level: "silent" }) });
+});
+afterAll(async () => {
+  redis?.disconnect();
+  await server?.stop();
+});
+beforeEach(async () => {
+  await redis.flushall();
+  quota = createQuota(redis, systemClock);
+});
+
+const storeNowMs = async () => {
+  const [seconds, micros] = await redis.time();
+  return Number(seconds) * 1000 + Number(micros) / 1000;
+};
+const hold = (...all: KeyGroup[]) =>
+  quota.hold(
+    all.flatMap((group) => group.keys.map((key) => ({ keyGroup: group.id, keyId: key.id }))),
+    60_000,
+  );
+
+/** A group of two keys at five calls a minute: room for all that these tests call, and soon full. */
+const group = () =>
+  aKeyGroup({
+    windows: [{ name: "requestsPerMinute", limit: 5, windowMs: 60_000 }],
+    keys: [
+      { id: "key-1", secret: "s3cr3t-1", weight: 1 },
+      { id: "key-2", secret: "s3cr3t-2", weight: 1 },
+    ],
+  });
+
+/** Calls with the next lease; what is told of the call ends it. */
+async function call(told: Partial<CallFeedback> | null = {}) {
+  const room = createWaitingRoom(redis, { maxWaiting: 100 });
+  await room.admit([anArrival()]);
+  const [lease] = (await quota.take(1)).taken;
+  if (!lease) throw new Error("nothing taken");
+  await quota.spend(lease, "w:1", 5_000, false);
+  if (told === null) return lease;
+  const { keyGroup: of, keyId } = lease;
+  const learned = { keyGroup: of, keyId, called: true, ok: !told.code, latencyMs: 100, ...told };
+  await quota.settle(lease, { kind: "back", avoidMs: 0 }, learned);
+  await redis.del("{vl}:wait", ...(await redis.keys("{vl}:wait*")));
+  return lease;
+}
+
+const changes = async () =>
+  (await redis.xrange(KEYS.keyGroupChanges, "-", "+")).map(([id, fields]) =>
+    KeyGroupChange.parse({ ...JSON.parse(fields[1] ?? ""), id }),
+  );
+const told = (all: readonly KeyGroupChange[]) =>
+  all.map(({ keyGroup: of, keyId, from, to, cause }) => [keyId ? `${of}/${keyId}` : of, from, to, cause]);
+
+test("a group's facts: keys by id and never a secret, latencies, refusals by cause, guard, and the window that it waits for", async () => {
+  await quota.register([group()], LIVES);
+  await hold(group());
+  for (const latencyMs of [400, 700, 1_500]) await call({ latencyMs });
+  await call({ code: "RATE_LIMITED", rateRefusal: true, cameTooEarly: true });
+  const running = await call(null);
+  await createWaitingRoom(redis, { maxWaiting: 100 }).admit([anArrival()]);
+  expect((await quota.take(1)).taken).toEqual([]);
+  const [event] = await quota.snapshot();
+  expect(KeyGroupEvent.parse(event)).toMatchObject({
+    ...{ id: "group-a", account: "group-a", state: "in_use", inFlight: 1, calls: 5, ok: 3, rejected429: 1 },
+    ...{ failures: { RATE_LIMITED: 1 }, medianLatencyMs: 700, p95LatencyMs: 1_500 },
+    latency: { counts: [1, 1, 1, 0, 0, 0, 0], sumMs: 2_600 },
+    windows: [{ name: "requestsPerMinute", used: 5, limit: 5 }],
+    waitsFor: { window: "requestsPerMinute" },
+  });
+  expect(event?.waitsFor?.leftMs).toBeGreaterThan(50_000);
+  expect(event?.waitsFor?.leftMs).toBeLessThan(60_300);
+  expect(event?.guardMs).toBeCloseTo(25 - 3 * 0.09 + 9.91, 1);
+  const keys = event?.keys ?? [];
+  expect(keys.map(({ id, state }) => [id, state]).toSorted()).toEqual(
+    ["key-1", "key-2"].map((id) => [id, id === running.keyId ? "in_use" : "available"]),
+  );
+  const sum = (count: (key: (typeof keys)[number]) => number) => keys.reduce((all, key) => all + count(key), 0);
+  expect([sum((key) => key.calls), sum((key) => key.ok), sum((key) => key.failed)]).toEqual([5, 3, 1]);
+  expect(JSON.stringify(event)).not.toContain("s3cr3t");
+  expect(await redis.hget(KEYS.counters, "calledAgain")).toBe("4");
+});
+
+test("each change of a group's or key's state is noted once, with its cause and end, by whichever bridge sees it", async () => {
+  await quota.register([group()], LIVES);
+  const bridges = [1, 2].map(() => snapshotPublisher(quota, redis, storeNowMs));
+  const look = async () => {
+    for (const publish of bridges) await publish();
+  };
+  await look(); // seen for the first time: nothing has changed
+  expect(await changes()).toEqual([]);
+  await hold(group());
+  await look();
+  const used = await call({ code: "KEY_REJECTED", keyOffMs: 60_000 });
+  await look();
+  await call({ code: "PROVIDER_FAILED", coolMs: 30_000 });
+  await look();
+  await look();
+  const all = await changes();
+  expect(told(all)).toEqual([
+    ["group-a", "unmanned", "available", null],
+    [`group-a/${used.keyId}`, "available", "disabled", "KEY_REJECTED"],
+    ["group-a", "available", "cooling", "PROVIDER_FAILED"],
+  ]);
+  const [, ofKey, ofGroup] = all;
+  expect((ofKey?.untilMs ?? 0) - (ofKey?.atMs ?? 0)).toBeGreaterThan(55_000);
+  expect((ofGroup?.untilMs ?? 0) - (ofGroup?.atMs ?? 0)).toBeGreaterThan(25_000);
+  expect(await redis.hgetall(KEYS.keyGroupChangeCounts)).toEqual({
+    "group-a:available": "1",
+    "group-a:cooling": "1",
+    [`group-a/${used.keyId}:disabled`]: "1",
+  });
+
+  // A bridge that starts anew knows what was seen before it; a call under way changes nothing.
+  await redis.hdel("{vl}:group:group-a", "coolUntil");
+  await redis.zadd("{vl}:free", 0, "group-a");
+  await snapshotPublisher(quota, redis, storeNowMs)();
+  await call(null);
+  await look();
+  expect(told((await changes()).slice(3))).toEqual([["group-a", "cooling", "available", null]]);
+
+  // A group that is taken out of the keys' file is forgotten, and what is told of it stays.
+  await quota.register([aKeyGroup({ id: "group-b" })], LIVES);
+  await look();
+  expect(Object.keys(await redis.hgetall(KEYS.keyGroupStates))).toEqual(["group-b", "group-b/key-1"]);
+  expect(await redis.hgetall(KEYS.keyGroupChangeCounts)).toEqual({});
+  expect(await changes()).toHaveLength(4);
+});
+
+test("a bridge that looked earlier and tells later changes nothing; the newest thousand are kept", async () => {
+  const history = createKeyGroupHistory(redis);
+  const late = createKeyGroupHistory(redis);
+  const seen = (state: KeyState, cause: ErrorCode | null = null) => [keyGroup(1, { state, cause, keys: [] })];
+  await history.note(seen("available"), 1_000);
+  await history.note(seen("cooling", "RATE_LIMITED"), 3_000);
+  await late.note(seen("available"), 2_000);
+  expect(told(await changes())).toEqual([["sim-1", "available", "cooling", "RATE_LIMITED"]]);
+  for (let i = 0; i < KEPT_KEY_GROUP_CHANGES + 5; i += 1) {
+    await history.note(seen(i % 2 === 0 ? "available" : "disabled"), 4_000 + i);
+  }
+  const kept = await changes();
+  expect(kept).toHaveLength(KEPT_KEY_GROUP_CHANGES);
+  expect(kept.at(-1)).toMatchObject({ to: "available", atMs: 4_000 + KEPT_KEY_GROUP_CHANGES + 4 });
+});
