@@ -77,7 +77,7 @@ export function createSystemWatch(redis: Redis, askedRoles: readonly string[], c
     const nowMs = clock.nowMs();
     return {
       cameras: joinCameras(readAll(CameraStatus, cameras), readAll(CameraRisk, risks), nowMs),
-      keyGroups: readAll(KeyGroupEvent, keyGroups),
+      keyGroups: byId(readAll(KeyGroupEvent, keyGroups)),
       keyGroupChanges,
       keyGroupChangeCounts: numbers(changeCounts),
       counters: numbers(counters),
@@ -192,6 +192,10 @@ function read<T>(schema: ZodType<T>, json: string): T | null {
     return null;
   }
 }
+
+/** A hash has no order; people and metrics have the same one each time. */
+const inOrder = new Intl.Collator("en", { numeric: true }).compare;
+const byId = <T>(values: ReadonlyMap<string, T>) => new Map([...values].sort(([a], [b]) => inOrder(a, b)));
 
 const numbers = (hash: Record<string, string>) =>
   new Map(Object.entries(hash).map(([field, count]) => [field, Number(count)]));

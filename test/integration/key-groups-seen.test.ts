@@ -1,0 +1,86 @@
+/** What people see of key groups, end to end: bridge, worker and gateway over a provider that refuses one of two accounts' keys. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { io } from "socket.io-client";
+import { expect, onTestFinished, test } from "vitest";
+import type { KeyGroupChange, KeyGroupEvent } from "../../src/events.ts";
+import { createGateway } from "../../src/roles/gateway.ts";
+import { readExposition } from "../support/exposition.ts";
+import { eventually } from "../support/gateway.ts";
+import { startPipeline } from "../support/pipeline.ts";
+
+const SECRET = "a-secret-that-no-account-has";
+const KEYS_FILE = `
+keyGroups:
+  - id: good
+    provider: simulated
+    windows: { requestsPerSecond: 5, requestsPerMinute: 300 }
+    keys: [{ id: key-1, secret: sim-key-01 }]
+  - id: refused
+    provider: simulated
+    windows: { requestsPerSecond: 5 }
+    keys: [{ id: key-2, secret: ${SECRET} }]
+`;
+
+test("a refused key is seen in REST, history, socket, metrics and the older pool, and its secret nowhere", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "vigilane-keys-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const keys = join(folder, "keys.yaml");
+  writeFileSync(keys, KEYS_FILE);
+  const world = await startPipeline({ settings: { keys, port: 0, freshnessSeconds: 0 } });
+  onTestFinished(() => world.stop());
+  const gateway = createGateway(world.settings, world.context);
+  onTestFinished(() => gateway.stop());
+  await gateway.start();
+  const client = io(gateway.url(), { transports: ["websocket"] });
+  onTestFinished(() => void client.disconnect());
+  const heard: KeyGroupChange[] = [];
+  client.on("keyGroupChange", (event: KeyGroupChange) => heard.push(event));
+  await new Promise<void>((resolve) => client.once("connect", resolve));
+  const text = async (path: string) => await (await fetch(`${gateway.url()}${path}`)).text();
+
+  const ids = await world.offer(6);
+  const outcomes = await world.outcomes(ids);
+  expect([...outcomes.values()].map(([result]) => result?.outcome)).toEqual(ids.map(() => "assessed"));
+
+  const group = async (id: string) => {
+    const { keyGroups } = JSON.parse(await text("/api/key-groups")) as { keyGroups: KeyGroupEvent[] };
+    return keyGroups.find((one) => one.id === id);
+  };
+  await eventually(() => group("refused")).toMatchObject({
+    ...{ state: "disabled", cause: "KEY_REJECTED", ok: 0, keys: [{ id: "key-2", state: "disabled", ok: 0 }] },
+  });
+  await eventually(() => group("good")).toMatchObject({
+    calls: 6,
+    ok: 6,
+    inFlight: 0,
+    latency: { counts: [6, 0, 0, 0, 0, 0, 0] },
+  });
+  const failed = (await group("refused"))?.failures.KEY_REJECTED ?? 0;
+  expect(failed).toBeGreaterThan(0);
+
+  await eventually(() => heard.filter(({ keyGroup, to }) => keyGroup === "refused" && to === "disabled").length).toBe(
+    2,
+  );
+  const { events } = JSON.parse(await text("/api/key-groups/events?group=refused")) as { events: KeyGroupChange[] };
+  expect(events.filter(({ to }) => to === "disabled").map(({ keyId, cause }) => [keyId, cause])).toEqual([
+    ["key-2", "KEY_REJECTED"],
+    [null, "KEY_REJECTED"],
+  ]);
+  expect(JSON.parse(await text("/api-key-pool/health"))).toMatchObject({
+    ...{ total_keys: 2, available_keys: 1, disabled_keys: 1, total_capacity_qps: 10, available_capacity_qps: 5 },
+    ...{ total_calls: 6 + failed, total_success: 6 },
+  });
+  const metrics = readExposition(await text("/metrics?only=system"));
+  const refusals = metrics.get("vigilane_key_group_refusals_total")?.samples ?? [];
+  expect(refusals.map(({ labels, value }) => [labels.key_group, labels.cause, value])).toEqual([
+    ["refused", "KEY_REJECTED", failed],
+  ]);
+  const told = ["/api/key-groups", "/api/key-groups/events", "/api/snapshot", "/api-key-pool/health", "/metrics"];
+  for (const path of [...told, "/scheduler/stats"]) {
+    const answer = await text(path);
+    expect([path, answer.includes(SECRET) || answer.includes("sim-key-01")]).toEqual([path, false]);
+  }
+  expect(JSON.stringify(heard)).not.toContain(SECRET);
+});
