@@ -161,9 +161,6 @@ function api(options: HttpOptions, { clock }: Context): Router {
   router.get("/cameras", (_request, response) => {
     response.json({ cameras: [...system.state().cameras.values()] });
   });
-  router.get("/key-groups", (_request, response) => {
-    response.json({ nowMs: clock.nowMs(), keyGroups: [...system.state().keyGroups.values()] });
-  });
   router.get("/key-groups/events", (request, response) => {
     const { group, limit } = readQuery(ChangesQuery, request);
     const all = system.state().keyGroupChanges;
@@ -193,7 +190,7 @@ function api(options: HttpOptions, { clock }: Context): Router {
     }));
     response.json({ counts, tasks });
   });
-  router.use("/key-groups", keyGroupsApi(options));
+  router.use("/key-groups", keyGroupsApi(options, { clock }));
   router.post("/tasks/:taskId/retry", async (request, response) => {
     const { taskId } = request.params;
     response.json(await inTime("the retry", () => options.retry(taskId)));

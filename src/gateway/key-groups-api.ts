@@ -1,5 +1,6 @@
 /** `/api/key-groups`: the keys' file over REST. That a change needs permission, the doors before it see to. */
 import express, { type Router } from "express";
+import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import type { KeyGroupsFile } from "../key-groups-file.ts";
 import type { Auth } from "./auth.ts";
@@ -14,7 +15,7 @@ export interface KeyGroupsApiOptions {
   system: SystemWatch;
 }
 
-export function keyGroupsApi({ keys, auth, system }: KeyGroupsApiOptions): Router {
+export function keyGroupsApi({ keys, auth, system }: KeyGroupsApiOptions, { clock }: Pick<Context, "clock">): Router {
   const router = express.Router();
   const file = () => {
     if (keys) return keys;
@@ -28,7 +29,7 @@ export function keyGroupsApi({ keys, auth, system }: KeyGroupsApiOptions): Route
   router.get("/", async (request, response) => {
     const keyGroups = [...system.state().keyGroups.values()];
     const permitted = auth.permissionOf(request).by !== "nothing";
-    response.json({ keyGroups, ...(permitted && keys && { onFile: await keys.groups() }) });
+    response.json({ nowMs: clock.nowMs(), keyGroups, ...(permitted && keys && { onFile: await keys.groups() }) });
   });
   router.post("/", async (request, response) => {
     response.status(201).json({ done: await file().create(request.body) });

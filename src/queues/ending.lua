@@ -101,11 +101,11 @@ local function go_back(id, r, avoid, avoid_ms)
   return 'waiting'
 end
 
--- A lease of this group lapsed before its call began: its workers are behind, and more jobs would only make them later. It
--- rests for 50 ms, doubling to 2 s, until a call begins again (spend.lua).
+-- A lease of this group lapsed before its call began. When that happens again before one begins, its workers are behind, and
+-- more jobs would only make them later: it rests for 50 ms, doubling to 2 s, until a call begins (spend.lua).
 local function lapsed(group)
   local g = k('group:' .. group)
   if redis.call('EXISTS', g) == 0 or num(redis.call('HGET', g, 'slowUntil')) > now() then return end
   local times = redis.call('HINCRBY', g, 'lapses', 1)
-  redis.call('HSET', g, 'slowUntil', ms(now() + math.min(2000, 50 * 2 ^ math.min(times - 1, 6))))
+  if times > 1 then redis.call('HSET', g, 'slowUntil', ms(now() + math.min(2000, 50 * 2 ^ math.min(times - 2, 6)))) end
 end

@@ -154,7 +154,7 @@ test("cameras, key groups, totals and health are told when they change, with the
     `id account provider model simulated state cause coolingLeftMs inFlight windows waitsFor calls ok rejected429 failures
       medianLatencyMs p95LatencyMs latency guardMs keys`.trim(),
   );
-  expectDocumented(keyGroup.windows[0], "name limit windowMs used");
+  expectDocumented(keyGroup.windows[0], "name limit windowMs unit kind used");
   expectDocumented(keyGroup.latency, "counts sumMs");
   expectDocumented(keyGroup.keys[0], "id state cause leftMs inFlight calls ok failed");
   expectDocumented(
@@ -219,10 +219,13 @@ test("every path of the page's table answers as it says", async () => {
   const { world, url } = await scene();
   world.waiting.tasks.set("m9_group1", taskView("m9_group1"));
   world.waiting.tasks.set("m8_group1", taskView("m8_group1", { state: "done", outcome: "failed" }));
-  const paths = [...PAGE.matchAll(/^\| `(?:GET|POST) ([^`?]+)/gm)].map(([, path]) => path);
+  const paths = [...PAGE.matchAll(/^\| `(GET|POST) ([^`?]+)/gm)].map(([, method, path]) =>
+    method === "GET" ? path : `POST ${path}`,
+  );
   expect(paths).toEqual([
-    ...["/api/snapshot", "/api/cameras", "/api/key-groups", "/api/key-groups/events", "/api/outcomes", "/api/waiting"],
-    ...["/api/tasks/<taskId>/retry", "/images/<camera>/<hour>/<name>", "/healthz", "/readyz", "/metrics"],
+    ...["/api/snapshot", "/api/cameras", "/api/key-groups/events", "/api/outcomes", "/api/waiting"],
+    ...["/api/key-groups", "POST /api/key-groups"],
+    ...["POST /api/tasks/<taskId>/retry", "/images/<camera>/<hour>/<name>", "/healthz", "/readyz", "/metrics"],
     ...["/health/health_check", "/api/health/health_check", "/api-key-pool/health"],
     ...["/scheduler/stats", "/api/scheduler/stats"],
   ]);

@@ -93,7 +93,7 @@ test("calls by key group and outcome, refusals by cause, latencies, windows, sta
     ...group("in_flight", 2, 0),
   });
   const states = Object.entries(of("key_group_state"));
-  expect(states).toHaveLength(10);
+  expect(states).toHaveLength(12);
   expect(states.filter(([, value]) => value === 1).map(([series]) => series)).toEqual([
     "vigilane_key_group_state{key_group=qwen-a,state=in_use}",
     "vigilane_key_group_state{key_group=qwen-b,state=cooling}",
