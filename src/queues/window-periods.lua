@@ -5,6 +5,12 @@
 -- boundary counts on both of its sides, so that it fits wherever it arrives. Past the last start that is known, or before
 -- the first, nothing is free: what cannot be counted in its own day is not called.
 local Periods = {}
+local known_starts = {} -- of this run
+
+local function starts_in(zone)
+  known_starts[zone] = known_starts[zone] or split(redis.call('HGET', k'calendar', zone) or '', '[^,]+')
+  return known_starts[zone]
+end
 
 -- The periods that a call at t counts in, as { start, stop }; nil: not known.
 local function periods_at(w, t)
@@ -14,7 +20,7 @@ local function periods_at(w, t)
     for i = math.floor(early / w.ms), math.floor(late / w.ms) do list[#list + 1] = { i * w.ms, (i + 1) * w.ms } end
     return list
   end
-  local starts = split(redis.call('HGET', k'calendar', w.zone) or '', '[^,]+')
+  local starts = starts_in(w.zone)
   if #starts < 2 or early < num(starts[1]) or late >= num(starts[#starts]) then return nil end
   for i = 1, #starts - 1 do
     local start, stop = num(starts[i]), num(starts[i + 1])
