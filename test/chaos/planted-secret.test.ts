@@ -20,8 +20,8 @@ const secret = (n: number) => `sk-${n}${PLANTED}${n}-end`;
 const [GOOD, DEAD, SAID, ROTATED, BROKEN] = [1, 2, 3, 4, 5].map(secret);
 
 const keysText = (saidSecret: string, sayer: string, more = "") => `keyGroups:
-  - { id: good, provider: simulated, windows: { requestsPerSecond: 20 }, keys: [{ id: k, secret: ${GOOD} }] }
-  - { id: dead, provider: simulated, windows: { requestsPerSecond: 20 }, keys: [{ id: k, secret: "\${DEAD_KEY}" }] }
+  - { id: good, provider: simulated, windows: { requestsPerSecond: 8 }, keys: [{ id: k, secret: ${GOOD} }] }
+  - { id: dead, provider: simulated, windows: { requestsPerSecond: 8 }, keys: [{ id: k, secret: "\${DEAD_KEY}" }] }
   - { id: says, provider: custom, baseUrl: ${sayer}, model: m, windows: { requestsPerSecond: 5 }, keys: [{ id: k, secret: ${saidSecret} }] }
 ${more}`;
 
@@ -80,7 +80,7 @@ test("a planted secret is found nowhere outside the processes that call", async 
   onTestFinished(() => monitor.disconnect());
   monitor.on("monitor", (_time: string, args: string[]) => commands.push(args.join(" ")));
 
-  const offering = world.offer({ groupsPerSecond: 15 });
+  const offering = world.offer({ groupsPerSecond: 8 });
   await world.provider.until(({ accounts }) => accounts.every(({ calls, id }) => calls > 3 || id === "dead"));
   // The key that was refused for good is entered anew, then the file is broken with a secret in the wrong place.
   writeFileSync(keys, keysText(ROTATED ?? "", sayer.url));
