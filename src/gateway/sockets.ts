@@ -26,6 +26,8 @@ const RESTORE_MS = 1_000;
 const LISTENING_MS = 10_000;
 /** Type of a broadcast in the adapter's stream. */
 const BROADCAST = "3";
+/** Entries of the adapter's stream that are kept, about: what a client that comes back can be given. */
+const STREAM_LENGTH = 10_000;
 /** A client that leaves so many bytes untaken is disconnected; it may come back and gets what it missed. */
 const UNTAKEN_BYTES_MAX = 4 * 1024 ** 2;
 /** A camera that has not changed is told again after so long, for its newest frame's time. */
@@ -133,13 +135,14 @@ function forgivingSet(redis: Redis): Redis {
 }
 
 /**
- * socket.io's adapter, tamed in four places. It reads its stream from "$", and asks anew for "$" until something came: what
+ * socket.io's adapter, tamed in five places. It shows its own events at once and those of other gateways as it reads them, so
+ * that a client's last place may lie behind one that it never got: here all are shown as they are read, in the stream's order. It reads its stream from "$", and asks anew for "$" until something came: what
  * is appended between two such questions is lost. So entries of our own are appended until it has read one; from then on
  * it goes from place to place. It waits for the store when a client comes back: here it does for a second only. And what
  * is emitted between its reading of what a client missed and that client's joining is lost: here it is filled in. And it does not look at what becomes of a session that it puts aside: without the store that
  * would end this process; here the session is forgotten, and its client begins anew.
  */
-function tamedAdapter(redis: Redis, { clock }: Context) {
+function tamedAdapter(redis: Redis, { clock, log }: Context) {
   const make = createAdapter(forgivingSet(redis), {
     streamName: ADAPTER_STREAM,
     channelPrefix: ADAPTER_STREAM,
@@ -157,7 +160,17 @@ function tamedAdapter(redis: Redis, { clock }: Context) {
     // A function, not an arrow: socket.io calls it with `new`.
     create: function create(nsp: unknown) {
       const adapter = make(nsp);
-      const { onRawMessage, restoreSession } = adapter;
+      const { broadcast, onRawMessage, restoreSession } = adapter;
+      adapter.broadcast = async (packet, opts) => {
+        // What goes to one socket comes here too.
+        if (opts.flags?.local || opts.rooms.size > 0) return await broadcast.call(adapter, packet, opts);
+        const asWritten = { rooms: [], except: [...(opts.except ?? [])], flags: opts.flags };
+        const data = JSON.stringify({ packet: { ...packet, nsp: adapter.nsp.name }, opts: asWritten });
+        const entry = ["uid", FROM_OUTSIDE, "nsp", adapter.nsp.name, "type", BROADCAST, "data", data];
+        await redis
+          .xadd(ADAPTER_STREAM, "MAXLEN", "~", STREAM_LENGTH, "*", ...entry)
+          .catch((error: unknown) => log.debug({ err: error }, "an event did not reach the gateways"));
+      };
       adapter.onRawMessage = (message, place) => {
         if (message.type === "prime") heard();
         else onRawMessage.call(adapter, message, place);
@@ -190,7 +203,19 @@ function tamedAdapter(redis: Redis, { clock }: Context) {
       const done = new AbortController();
       const prime = async () => {
         while (!done.signal.aborted) {
-          await redis.xadd(ADAPTER_STREAM, "MAXLEN", "~", 10_000, "*", "uid", "prime", "nsp", "/", "type", "prime");
+          await redis.xadd(
+            ADAPTER_STREAM,
+            "MAXLEN",
+            "~",
+            STREAM_LENGTH,
+            "*",
+            "uid",
+            "prime",
+            "nsp",
+            "/",
+            "type",
+            "prime",
+          );
           await clock.sleep(20, done.signal).catch(() => {});
         }
       };
@@ -200,6 +225,9 @@ function tamedAdapter(redis: Redis, { clock }: Context) {
     },
   };
 }
+
+/** As whose the adapter takes events from anywhere but itself and the other gateways (socket.io-adapter's EMITTER_UID). */
+const FROM_OUTSIDE = "emitter";
 
 type OutcomeOrCamera = ["outcome", OutcomeEvent] | ["camera", CameraEvent];
 
