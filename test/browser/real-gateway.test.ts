@@ -1,6 +1,6 @@
 /** The built page on the real gateway over a real store: what roles write there appears on the page. */
 import type { Browser, BrowserContext } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { KEYS } from "../../src/names.ts";
 import { axeViolations, isLoaded, launchBrowser, openPage } from "../support/browser.ts";
 import { type BuiltPage, buildPage } from "../support/built-page.ts";
@@ -36,6 +36,9 @@ test("cameras, verdicts with their crops, totals, key groups and pictures reach 
   const { status, risk, cameraId } = northGate.event;
   const alive = () => redis.hset(KEYS.cameras, cameraId, JSON.stringify({ ...status, atMs: Date.now() }));
   await alive();
+  // As a detector does it, for as long as the test takes: a status that is not renewed would make the camera offline.
+  const beating = setInterval(() => void alive().catch(() => {}), 1_000);
+  onTestFinished(() => clearInterval(beating));
   await redis.hset(KEYS.risks, cameraId, JSON.stringify(risk));
   await redis.hset(KEYS.keyGroups, "sim-1", JSON.stringify(keyGroup(1)));
   await redis.hset(KEYS.totals, "json", JSON.stringify(totals({ groups: 4_711 })));
