@@ -135,10 +135,11 @@ function forgivingSet(redis: Redis): Redis {
 }
 
 /**
- * socket.io's adapter, tamed in five places. It shows its own events at once and those of other gateways as it reads them, so
+ * socket.io's adapter, tamed in six places. It shows its own events at once and those of other gateways as it reads them, so
  * that a client's last place may lie behind one that it never got: here all are shown as they are read, in the stream's order. It reads its stream from "$", and asks anew for "$" until something came: what
  * is appended between two such questions is lost. So entries of our own are appended until it has read one; from then on
- * it goes from place to place. It waits for the store when a client comes back: here it does for a second only. And what
+ * it goes from place to place. It waits for the store when a client comes back: here it does for a second only, but looks again for a session that is
+ * not noted yet. And what
  * is emitted between its reading of what a client missed and that client's joining is lost: here it is filled in. And it does not look at what becomes of a session that it puts aside: without the store that
  * would end this process; here the session is forgotten, and its client begins anew.
  */
@@ -176,7 +177,17 @@ function tamedAdapter(redis: Redis, { clock, log }: Context) {
         else onRawMessage.call(adapter, message, place);
       };
       adapter.restoreSession = async (pid, place) => {
-        const restore = () => restoreSession.call(adapter, pid, place);
+        const restore = async () => {
+          // Whoever is back at once may be quicker than the note that its old gateway makes of it.
+          for (let waitedMs = 0; ; waitedMs += NOTE_EVERY_MS) {
+            try {
+              return await restoreSession.call(adapter, pid, place);
+            } catch (error) {
+              if (waitedMs >= NOTE_LATE_MS) throw error;
+              await clock.sleep(NOTE_EVERY_MS);
+            }
+          }
+        };
         const session = await within(clock, RESTORE_MS, "restoring a session", restore);
         givenUpTo.set(session.sid, String(session.missedPackets.at(-1)?.at(-1) ?? place));
         return session;
@@ -225,6 +236,10 @@ function tamedAdapter(redis: Redis, { clock, log }: Context) {
     },
   };
 }
+
+/** A session that is put aside may be found so much later by another gateway. */
+const NOTE_LATE_MS = 300;
+const NOTE_EVERY_MS = 25;
 
 /** As whose the adapter takes events from anywhere but itself and the other gateways (socket.io-adapter's EMITTER_UID). */
 const FROM_OUTSIDE = "emitter";

@@ -69,8 +69,7 @@ test("a client that comes back, now to one gateway, now to the other, while even
   const world = await gatewayWorld();
   const gateways = await Promise.all([world.start(), world.start()]);
   const urls = gateways.map((gateway) => gateway.url());
-  // Quicker than any network is back; its old gateway has noted by then where it was.
-  const client = await connectClient(urls[0] ?? "", "/", { reconnectionDelay: 250 });
+  const client = await connectClient(urls[0] ?? "", "/", { reconnectionDelay: 10 });
   const collected = collect(client);
   await appendOutcomes(world.redis, resultOf({ taskId: "before_group1" }));
   await collected.until(1);
