@@ -14,14 +14,14 @@ const SHARED = [
 ].map((name) => new URL(`./${name}.lua`, import.meta.url));
 
 /**
- * `after`: "run" for the scripts that lead to calls, which close the key groups first where the store may have forgotten some;
- * "guard" for the one that learns from calls.
+ * `before`: scripts that are set before this one alone. "run" for those that lead to calls, which close the key groups first
+ * where the store may have forgotten some; "guard" for the one that learns from calls; "choose" for the one that chooses.
  */
-export const script = (name: string, after?: "run" | "guard") =>
-  new StoreScript(
-    new URL(`./${name}.lua`, import.meta.url),
-    after === undefined ? SHARED : [...SHARED, new URL(`./${after}.lua`, import.meta.url)],
-  );
+export const script = (name: string, ...before: ("run" | "guard" | "choose")[]) =>
+  new StoreScript(new URL(`./${name}.lua`, import.meta.url), [
+    ...SHARED,
+    ...before.map((one) => new URL(`./${one}.lua`, import.meta.url)),
+  ]);
 
 /** Prefix of every key: KEYS[1] of each script. */
 export const PREFIX = "{vl}:";

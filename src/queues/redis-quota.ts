@@ -11,7 +11,7 @@ import { SpentLately } from "./spent-lately.ts";
 import { windowsByAccount, zonesOf } from "./window.ts";
 
 const registerScript = script("register");
-const takeScript = script("take", "run");
+const takeScript = script("take", "run", "choose");
 const markQueuedScript = script("mark-queued");
 const spendScript = script("spend", "run");
 const snapshotScript = script("snapshot");

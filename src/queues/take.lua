@@ -8,23 +8,6 @@ local lapse = tonumber(ARGV[2])
 local ahead = tonumber(ARGV[3])
 local taken = {}
 
--- Keys of the group that a living worker holds and that are not disabled; the one with the fewest calls.
-local function choose_key(group)
-  local f = redis.call('HMGET', k('group:' .. group), 'keys', 'disabled', 'coolUntil', 'slowUntil')
-  if f[2] == '1' then return nil, t + 1000 end
-  local rests = math.max(num(f[3]), num(f[4]))
-  if rests > t then return nil, rests end
-  local best, least
-  for _, id in ipairs(split(f[1], '[^,]+')) do
-    if num(redis.call('HGET', k'held', group .. '/' .. id)) > t then
-      local s = redis.call('HMGET', k('group:' .. group), 'off:' .. id, 'n:' .. id)
-      if num(s[1]) <= t and (not best or num(s[2]) < least) then best, least = id, num(s[2]) end
-    end
-  end
-  if not best then return nil, t + 250 end
-  return best
-end
-
 -- The group's median latency. What was learned more than 30 s ago is forgotten: a group that was slow once must get the
 -- call by which it can show that it is not.
 local function median_of(group)
@@ -67,11 +50,10 @@ local function not_before(group, at, why, asked)
   redis.call('HSET', k('group:' .. group), 'waitsFor', why, 'waitsUntil', ms(at))
 end
 
--- Groups are asked in the order of their longest rest; one that cannot is put where it may be free again.
+-- One that cannot is put where it may be free again.
 local function take_one()
-  local groups = redis.call('ZRANGEBYSCORE', k'free', '-inf', ms(t), 'LIMIT', 0, 64)
-  for _, group in ipairs(groups) do
-    local key, closed = choose_key(group)
+  for _, group in ipairs(groups_in_turn(t)) do
+    local key, closed = choose_key(group, t)
     if not key then
       redis.call('ZADD', k'free', ms(closed), group)
     else
