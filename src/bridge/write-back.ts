@@ -4,6 +4,7 @@
  * save the others the work.
  */
 import type { Redis } from "ioredis";
+import { z } from "zod";
 import type { Context } from "../context.ts";
 import { loop } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
@@ -37,6 +38,12 @@ const OWNER_MS = 3_000;
 const MOST = 200;
 const OLDER_WAIT_MS = 500;
 
+/** What XREAD says of one stream: its new entries. */
+const Outbox = z
+  .array(z.tuple([z.string(), z.array(z.tuple([z.string(), z.array(z.string())]))]))
+  .nullable()
+  .transform((streams) => streams?.[0]?.[1] ?? []);
+
 interface Entry {
   outboxId: string;
   fields: OutboxFields;
@@ -56,11 +63,12 @@ export async function writeBack(parts: WriteBackParts, context: Context, signal:
       }
       ownedAtMs = clock.monotonicMs();
     }
-    const [entries, nowMs] = await Promise.all([read(parts, log), parts.storeNowMs()]);
+    const entries = await read(parts, log);
+    if (entries.length === 0) return;
+    const nowMs = await parts.storeNowMs();
     const due = parts.olderConsumers ? await withoutHeldBack(entries, nowMs, parts) : entries;
     if (due.length > 0) await publish(due, nowMs, parts);
-    else if (entries.length > 0) await clock.sleep(25, signal);
-    else await waitForMore(parts);
+    else await clock.sleep(25, signal);
   });
   await parts.commands
     .eval(
@@ -78,10 +86,11 @@ async function own({ commands, instance }: WriteBackParts): Promise<boolean> {
   return Number(await commands.eval(renew, 1, OWNER_KEY, instance, OWNER_MS)) === 1;
 }
 
-async function read({ commands }: WriteBackParts, log: Context["log"]): Promise<Entry[]> {
-  const raw = await commands.xrange(KEYS.outbox, "-", "+", "COUNT", MOST);
+/** The outbox's oldest entries; waits for the first one, a third of the lease at most. */
+async function read({ redis, commands }: WriteBackParts, log: Context["log"]): Promise<Entry[]> {
+  const streams = await redis.xread("COUNT", MOST, "BLOCK", OWNER_MS / 3, "STREAMS", KEYS.outbox, "0");
   const entries: Entry[] = [];
-  for (const [outboxId, flat] of raw) {
+  for (const [outboxId, flat] of Outbox.parse(streams)) {
     const fields = OutboxFields.safeParse(Object.fromEntries(pairs(flat)));
     if (fields.success) entries.push({ outboxId, fields: fields.data });
     else {
@@ -138,11 +147,6 @@ async function withoutHeldBack(entries: Entry[], now: number, { commands }: Writ
     }),
   );
   return entries.filter((_, i) => !held[i]);
-}
-
-/** Blocks until the outbox has an entry, or for a third of the lease. */
-async function waitForMore({ redis }: WriteBackParts) {
-  await redis.xread("COUNT", 1, "BLOCK", OWNER_MS / 3, "STREAMS", KEYS.outbox, "0");
 }
 
 function pairs(flat: string[]): [string, string][] {

@@ -148,7 +148,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     return {
       redis: blocking,
       commands,
-      transfer: createRedisOutboxTransfer(commands, { outboxKey: KEYS.outbox }),
+      transfer: createRedisOutboxTransfer(commands, { outboxKey: KEYS.outbox }, context.clock),
       resultsTopic: TOPICS.results,
       revisionsTopic: TOPICS.revisions,
       olderConsumers: settings.olderConsumers,

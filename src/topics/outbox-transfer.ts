@@ -6,6 +6,7 @@
  */
 import type { Redis } from "ioredis";
 import { z } from "zod";
+import type { Clock } from "../context.ts";
 import { keyToShard } from "./key-to-shard.ts";
 import { messageToArguments } from "./redis-entries.ts";
 import { scripts } from "./redis-scripts.ts";
@@ -35,16 +36,33 @@ export interface OutboxTransferSettings {
   shards?: number;
 }
 
+/** A topic's shards are asked for again after so long: they grow now and then, and a store may be emptied by hand. */
+const SHARDS_KNOWN_MS = 1_000;
+
 /** `redis`: a connection of connectStore, which the caller keeps and ends. */
-export function createRedisOutboxTransfer(redis: Redis, settings: OutboxTransferSettings): OutboxTransfer {
+export function createRedisOutboxTransfer(
+  redis: Redis,
+  settings: OutboxTransferSettings,
+  { monotonicMs }: Pick<Clock, "monotonicMs">,
+): OutboxTransfer {
   const { outboxKey, topicPrefix = "vl:topic:" } = settings;
+  const known = new Map<string, { shards: number; atMs: number }>();
+
+  async function shardsOf(topic: string): Promise<number> {
+    const last = known.get(topic);
+    if (last && monotonicMs() - last.atMs < SHARDS_KNOWN_MS) return last.shards;
+    const meta = metaKey(topicKey(topicPrefix, topic));
+    const wanted = isDeadLetterTopic(topic) ? 1 : (settings.shards ?? 16);
+    const [, shards] = await Promise.all([redis.hsetnx(meta, "shards", wanted), redis.hget(meta, "shards")]);
+    known.set(topic, { shards: Number(shards), atMs: monotonicMs() });
+    return Number(shards);
+  }
+
   return {
     async transfer(topic, entries) {
       if (entries.length === 0) return 0;
       const key = topicKey(topicPrefix, topic);
-      const wanted = isDeadLetterTopic(topic) ? 1 : (settings.shards ?? 16);
-      await redis.hsetnx(metaKey(key), "shards", wanted);
-      const shards = Number(await redis.hget(metaKey(key), "shards"));
+      const shards = await shardsOf(topic);
       const args = entries.flatMap(({ outboxId, message }) => [
         outboxId,
         ...messageToArguments(message, keyToShard(message.key, shards)),

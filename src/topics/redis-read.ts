@@ -39,7 +39,7 @@ export class ReadAhead {
   /** One read into the lines; resolves when something came, when woken, or after 5 s. */
   async once(): Promise<{ shardsChanged: boolean }> {
     const { reader, topicKey } = this.#from;
-    const wanted = [...this.#lines.values()].filter(hasRoom);
+    const wanted = [...this.#lines.values()].filter((line) => this.#hasRoom(line));
     const asked = wanted.map((line) => ({ line, from: line.readUntil, key: streamKey(topicKey, line.shard) }));
     const keys = [this.#wakeKey, ...asked.map(({ key }) => key)];
     const ids = [this.#wokenUntil, ...asked.map(({ from }) => from)];
@@ -62,7 +62,7 @@ export class ReadAhead {
   async refresh(): Promise<void> {
     const covered = this.#covered;
     if (covered === undefined) return;
-    if ([...this.#lines.values()].every((line) => covered.has(line) || !hasRoom(line))) return;
+    if ([...this.#lines.values()].every((line) => covered.has(line) || !this.#hasRoom(line))) return;
     this.#covered = undefined; // once is enough
     // Should this fail, the read ends by itself, a little later.
     await scripts.wake.run(this.#from.commands, [this.#from.groupKey], [this.#from.consumer]).catch(() => {});
@@ -93,7 +93,12 @@ export class ReadAhead {
   #count(lines: number): number {
     return Math.max(1, Math.min(500, Math.floor(READ_BYTES / (this.#messageBytes * Math.max(1, lines)))));
   }
-}
 
-/** A line is filled up only when it is empty, so that what is read ahead stays bounded by one read. */
-const hasRoom = (line: ShardLine) => line.ahead.length === 0;
+  /**
+   * A line is read on from half empty: what is read ahead stays bounded by one read and a half, and a line whose few
+   * messages are out is covered by the read under way, which then need not be ended for it.
+   */
+  #hasRoom(line: ShardLine): boolean {
+    return line.ahead.length < Math.max(1, this.#count(this.#lines.size) / 2);
+  }
+}

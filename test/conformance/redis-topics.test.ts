@@ -358,7 +358,7 @@ describe("on one server", () => {
       upTo(2).map(async () => {
         const redis = await connectStore(server.url, context);
         onTestFinished(() => redis.disconnect());
-        return createRedisOutboxTransfer(redis, { outboxKey: "{vl}:outbox" });
+        return createRedisOutboxTransfer(redis, { outboxKey: "{vl}:outbox" }, systemClock);
       }),
     );
     for (const n of upTo(300)) await admin.xadd("{vl}:outbox", "*", "json", String(n));
