@@ -18,8 +18,8 @@ export interface GroupWorkersParts {
   redis: Redis;
   /** Resolves with each group id announced on `wakeWorker`. */
   onWake: (listener: (keyGroup: string) => void) => () => void;
-  /** Groups that need a worker, for when no announcement was heard. */
-  stirring: (withinMs: number) => Promise<string[]>;
+  /** Groups that need a worker, for when no announcement was heard; `everyQueue`: also those that were given a job long ago, or by hand. */
+  stirring: (withinMs: number, everyQueue: boolean) => Promise<string[]>;
   /** Removed groups with jobs in their queue: none is called any more, but each job's task finds its way to the waiting room. */
   leaving: () => Promise<string[]>;
   assess: (job: JobView) => Promise<JobReturn>;
@@ -32,6 +32,8 @@ const REST_AFTER_MS = 60_000;
 const LEAVE_AFTER_MS = 5_000;
 /** A lost signal costs no more than this. */
 const TICK_MS = 1_000;
+/** A job that was put by hand into the queue of a group that rests waits no longer than so many ticks. */
+const EVERY_QUEUE_TICKS = 5;
 
 export interface GroupWorkers extends Service {
   /** From now on these groups. Calls under way go on; a removed group's worker rests when nothing comes any more. */
@@ -127,10 +129,12 @@ export function createGroupWorkers(parts: GroupWorkersParts, context: Context): 
       (off) => off(),
     );
     acquired.add(running, "workers", closeAll);
-    for (const id of await parts.stirring(REST_AFTER_MS)) wake(id);
+    for (const id of await parts.stirring(REST_AFTER_MS, true)) wake(id);
+    let ticks = 0;
     const ticking = loop(context, signal, "worker tick", async () => {
       await clock.sleep(TICK_MS, signal);
-      for (const id of await parts.stirring(2 * TICK_MS)) wake(id);
+      ticks += 1;
+      for (const id of await parts.stirring(2 * TICK_MS, ticks % EVERY_QUEUE_TICKS === 0)) wake(id);
       for (const id of await parts.leaving()) wake(id, true);
       await restIdle();
     });

@@ -1,18 +1,21 @@
 -- Notes who is in another state than it was last seen in, each change once, whatever number of bridges look.
 -- KEYS: states (who -> "at state cause"), changes (stream), counts (who:state -> times).
--- ARGV: 1 when it was looked at (ms, store's clock), 2 most changes kept; then for each group or key by turns
+-- ARGV: 1 when it was looked at (ms, store's clock), 2 most changes kept, 3 "all" or "some"; then for each group or key by turns
 --   who ("group" or "group/key"), state, cause, until (ms, "": not known)
--- Who is not named has gone and is forgotten; who is seen for the first time has not changed.
+-- With "all", who is not named has gone and is forgotten; who is seen for the first time has not changed.
 -- Replies how many changes were noted.
 local at, most = tonumber(ARGV[1]), ARGV[2]
 local seen = {}
-local flat = redis.call('HGETALL', KEYS[1])
-for i = 1, #flat, 2 do seen[flat[i]] = flat[i + 1] end
+if ARGV[3] == 'all' then
+  local flat = redis.call('HGETALL', KEYS[1])
+  for i = 1, #flat, 2 do seen[flat[i]] = flat[i + 1] end
+end
 
 local noted = 0
-for i = 3, #ARGV, 4 do
+for i = 4, #ARGV, 4 do
   local who, state, cause, till = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local last = seen[who]
+  if ARGV[3] ~= 'all' then last = redis.call('HGET', KEYS[1], who) end
   seen[who] = nil
   local since, from, why = string.match(last or '', '^(%S+) (%S+) (.*)$')
   -- What another bridge saw later stands.

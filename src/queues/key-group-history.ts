@@ -19,32 +19,38 @@ interface Seen {
 }
 
 export interface KeyGroupHistory {
-  /** Notes what has changed since any process looked last; `atMs` is a moment, on the store's clock, at or before the snapshot. */
-  note(groups: readonly KeyGroupEvent[], atMs: number): Promise<void>;
+  /**
+   * Notes what has changed since any process looked last; `atMs` is a moment, on the store's clock, at or before the
+   * snapshot. `whole`: these are all groups, and any other has gone.
+   */
+  note(groups: readonly KeyGroupEvent[], atMs: number, whole: boolean): Promise<void>;
   /** The next `note` compares with the store again, should it have lost what it was told. */
   forget(): void;
 }
 
 export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
-  let told = "";
+  const told = new Map<string, string>();
   return {
-    async note(groups, atMs) {
+    async note(groups, atMs, whole) {
       const seen = groups.flatMap(statesOf);
-      const now = seen.map(({ who, state, cause }) => `${who} ${state} ${cause}`).join("\n");
-      if (now === told) return;
-      const args = seen.flatMap(({ who, state, cause, leftMs }) => [
+      const texts = new Map(seen.map(({ who, state, cause }) => [who, `${state} ${cause}`]));
+      const news = seen.filter(({ who }) => told.get(who) !== texts.get(who));
+      const gone = whole && [...told.keys()].some((who) => !texts.has(who));
+      if (news.length === 0 && !gone) return;
+      const args = (whole ? seen : news).flatMap(({ who, state, cause, leftMs }) => [
         ...[who, state, cause],
         leftMs === null ? "" : Math.round(atMs + leftMs),
       ]);
       await script.run(
         redis,
         [KEYS.keyGroupStates, KEYS.keyGroupChanges, KEYS.keyGroupChangeCounts],
-        [Math.round(atMs), KEPT_KEY_GROUP_CHANGES, ...args],
+        [Math.round(atMs), KEPT_KEY_GROUP_CHANGES, whole ? "all" : "some", ...args],
       );
-      told = now;
+      if (whole) told.clear();
+      for (const [who, text] of texts) told.set(who, text);
     },
     forget() {
-      told = "";
+      told.clear();
     },
   };
 }

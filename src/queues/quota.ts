@@ -129,10 +129,15 @@ export interface Quota {
   restamp(lease: { taskId: string; epoch: number }): Promise<void>;
   /** Ends a call: key group and task in one step. */
   settle(lease: { taskId: string; epoch: number }, ending: Ending, feedback: CallFeedback | null): Promise<Settled>;
-  /** Groups that need a worker: given a job within the last `withinMs`, or with jobs in their queue however they got there. */
-  stirring(withinMs: number): Promise<string[]>;
+  /**
+   * Groups that need a worker: given a job within the last `withinMs`; with `everyQueue` also those with jobs in their queue
+   * however they got there, which costs a look at each.
+   */
+  stirring(withinMs: number, everyQueue: boolean): Promise<string[]>;
   /** Removed groups with jobs in their queue, which any worker may bring to the waiting room. */
   leaving(): Promise<string[]>;
-  /** Every key group as people see it. */
+  /** Every key group as people see it, by id. */
   snapshot(): Promise<KeyGroupEvent[]>;
+  /** The same of those alone that are at work, and of `also`. Where `others` has changed, other groups may have changed too. */
+  look(also: readonly string[]): Promise<{ groups: KeyGroupEvent[]; others: string }>;
 }

@@ -15,6 +15,7 @@
 -- Groups:   <p>groups set;  <p>group:<id> hash;  <p>free zset group -> next time at which it may be free
 --           <p>groups-of:<account> set;  <p>leaving zset: removed ones whose queue is not empty yet -> when
 --           <p>held hash <group>/<key> -> time until which a living worker holds that key
+--           <p>registrations how often groups were registered
 -- Windows:  <p>window:<account>:<unit>:<kind>:<ms>[:<zone>], see window-*.lua;  <p>window:<account>:concurrent zset lease -> end
 --           <p>lease:<id>#<epoch> hash: its stamps, see windows.lua;  <p>calendar hash zone -> starts of its days
 -- Store:    <p>run the store's run that the windows belong to, where it may forget (run.lua)

@@ -45,6 +45,12 @@ export function createQuota(
     return zones.map((zone) => [zone, dayStarts(zone, nowMs).join(",")]);
   }
 
+  async function lookAt(which: "all" | "some", also: readonly string[] = []) {
+    const reply = await snapshotScript.run(redis, [PREFIX], [which, ...also]);
+    const [others, ...groups] = Looked.parse(reply);
+    return { others, groups: groups.map(keyGroupEvent).toSorted((a, b) => (a.id < b.id ? -1 : 1)) };
+  }
+
   return {
     async register(groups, lives, renewed = []) {
       const accounts = windowsByAccount(groups);
@@ -171,8 +177,8 @@ export function createQuota(
       return { kind: z.enum(["done", "back", "stale"]).parse(kind), word };
     },
 
-    async stirring(withinMs) {
-      return Texts.parse(await stirringScript.run(redis, [PREFIX], [withinMs]));
+    async stirring(withinMs, everyQueue) {
+      return Texts.parse(await stirringScript.run(redis, [PREFIX], [withinMs, everyQueue ? "1" : "0"]));
     },
 
     async leaving() {
@@ -180,9 +186,10 @@ export function createQuota(
     },
 
     async snapshot() {
-      const groups = z.array(Texts).parse(await snapshotScript.run(redis, [PREFIX], []));
-      return groups.map(keyGroupEvent).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+      return (await lookAt("all")).groups;
     },
+
+    look: (also) => lookAt("some", also),
   };
 }
 
@@ -225,4 +232,5 @@ function readTaken(one: string[]): Taken {
 }
 
 const Texts = z.array(z.string());
+const Looked = z.tuple([z.string()], Texts);
 const Unreadable = z.object({ text: z.string(), why: z.string() });

@@ -49,6 +49,7 @@ for _, id in ipairs(redis.call('SMEMBERS', k'groups')) do
     redis.call('ZADD', k'leaving', ms(t), id)
   end
 end
+redis.call('INCR', k'registrations')
 -- A group that can call again may be all that was waited for.
 if redis.call('EXISTS', k'wait') == 1 then redis.call('PUBLISH', k'wake', '') end
 return 'OK'

@@ -1,4 +1,7 @@
--- Every key group as it stands, and those that were removed while their queue is not empty. Replies one list a group: { id,
+-- Key groups as they stand, and those that were removed while their queue is not empty. ARGV[1] "all", or "some": those that
+-- had a call within the last 5 s or have one under way, and ARGV[2…].
+-- Replies first a text that changes when others than those may have changed: groups were registered, or keys came to be held
+-- or are no longer. Then one list a group: { id,
 -- now, manned keys, usable keys, calls in flight, what is used of each window ("a,b"), its keys ("id:held:calls in flight,…", held 0
 -- or 1), removed ("1"), then the record's fields and values }
 local t = now()
@@ -11,12 +14,27 @@ for _, id in ipairs(redis.call('ZRANGE', k'calls', 0, -1)) do
     in_flight[whose] = (in_flight[whose] or 0) + 1
   end
 end
-local held = {}
+local held, holding = {}, 0
 local flat = redis.call('HGETALL', k'held')
-for i = 1, #flat, 2 do held[flat[i]] = num(flat[i + 1]) > t end
+for i = 1, #flat, 2 do
+  held[flat[i]] = num(flat[i + 1]) > t
+  if held[flat[i]] then holding = holding + 1 end
+end
 
-local reply = {}
-local ids = redis.call('SMEMBERS', k'groups')
+local function some()
+  local ids, seen = {}, {}
+  local function add(id)
+    if not seen[id] and redis.call('SISMEMBER', k'groups', id) == 1 then ids[#ids + 1] = id end
+    seen[id] = true
+  end
+  for i = 2, #ARGV do add(ARGV[i]) end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k'active', ms(t - 5000), '+inf')) do add(id) end
+  for whose in pairs(in_flight) do add(string.match(whose, '^[^/]+')) end
+  return ids
+end
+
+local reply = { (redis.call('GET', k'registrations') or '0') .. ' ' .. #flat / 2 .. ' ' .. holding }
+local ids = ARGV[1] == 'all' and redis.call('SMEMBERS', k'groups') or some()
 local known = #ids
 for _, id in ipairs(redis.call('ZRANGE', k'leaving', 0, -1)) do ids[#ids + 1] = id end
 for nth, id in ipairs(ids) do

@@ -24,7 +24,7 @@ import { followRun } from "../store-run.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 
 /** Keys count as held for so long after the last word of their worker. */
-const HOLD_MS = 4_000;
+const HOLD_MS = 6_000;
 const GRACE_MS = 4_000;
 
 export function createWorker(settings: Settings, context: Context): Service & { detail(): string } {
@@ -67,7 +67,7 @@ export function createWorker(settings: Settings, context: Context): Service & { 
         groups,
         redis,
         onWake: (listener) => onMessage(signals, listener),
-        stirring: (withinMs) => quota.stirring(withinMs),
+        stirring: (withinMs, everyQueue) => quota.stirring(withinMs, everyQueue),
         leaving: () => quota.leaving(),
         assess: (job) => assessGroup(job, parts, context),
         graceMs: GRACE_MS,
@@ -77,7 +77,7 @@ export function createWorker(settings: Settings, context: Context): Service & { 
     await acquired.start(workers);
     await quota.hold(keysOf(groups), HOLD_MS);
     const holding = loop(context, signal, "holding keys", async () => {
-      await context.clock.sleep(HOLD_MS / 4, signal);
+      await context.clock.sleep(HOLD_MS / 3, signal);
       await quota.hold(keysOf(groups), HOLD_MS);
     });
     acquired.add(holding, "holding keys", async (done) => {

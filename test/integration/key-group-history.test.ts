@@ -159,14 +159,42 @@ test("a bridge that looked earlier and tells later changes nothing; the newest t
   const history = createKeyGroupHistory(redis);
   const late = createKeyGroupHistory(redis);
   const seen = (state: KeyState, cause: ErrorCode | null = null) => [keyGroup(1, { state, cause, keys: [] })];
-  await history.note(seen("available"), 1_000);
-  await history.note(seen("cooling", "RATE_LIMITED"), 3_000);
-  await late.note(seen("available"), 2_000);
+  await history.note(seen("available"), 1_000, true);
+  await history.note(seen("cooling", "RATE_LIMITED"), 3_000, true);
+  await late.note(seen("available"), 2_000, true);
   expect(told(await changes())).toEqual([["sim-1", "available", "cooling", "RATE_LIMITED"]]);
   for (let i = 0; i < KEPT_KEY_GROUP_CHANGES + 5; i += 1) {
-    await history.note(seen(i % 2 === 0 ? "available" : "disabled"), 4_000 + i);
+    await history.note(seen(i % 2 === 0 ? "available" : "disabled"), 4_000 + i, i % 2 === 0);
   }
   const kept = await changes();
   expect(kept).toHaveLength(KEPT_KEY_GROUP_CHANGES);
   expect(kept.at(-1)).toMatchObject({ to: "available", atMs: 4_000 + KEPT_KEY_GROUP_CHANGES + 4 });
+});
+
+test("a look at some groups leaves the others as they were, and all are looked at when keys come to be held or groups are registered", async () => {
+  const groups = ["group-a", "group-b", "group-c"].map((id) => aKeyGroup({ id }));
+  await quota.register(groups, LIVES);
+  const publish = snapshotPublisher(quota, redis, storeNowMs);
+  await publish();
+  const states = async () =>
+    Object.values(await redis.hgetall(KEYS.keyGroups))
+      .map((json) => KeyGroupEvent.parse(JSON.parse(json)))
+      .map(({ id, state, calls }) => [id, state, calls])
+      .toSorted();
+  for (const held of groups) await hold(held);
+  await publish();
+  expect(await states()).toEqual(groups.map(({ id }) => [id, "available", 0]));
+
+  const { keyGroup: used } = await call({ code: "PROVIDER_FAILED", coolMs: 30_000 });
+  const { groups: looked } = await quota.look([]);
+  expect(looked.map(({ id }) => id)).toEqual([used]);
+  await publish();
+  expect(await states()).toEqual(
+    groups.map(({ id }) => [id, id === used ? "cooling" : "available", id === used ? 1 : 0]),
+  );
+  expect(told(await changes()).slice(3)).toEqual([[used, "available", "cooling", "PROVIDER_FAILED"]]);
+
+  await quota.register(groups.slice(0, 2), LIVES);
+  await publish();
+  expect((await states()).find(([id]) => id === "group-c")?.[1]).toBe("removed");
 });
