@@ -121,7 +121,7 @@ export function createSockets(options: SocketOptions, context: Context): Sockets
   };
 }
 
-const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+const same = (a: unknown, b: unknown) => a === b || JSON.stringify(a) === JSON.stringify(b);
 
 /** The same connection, but a SET that fails is no error. */
 function forgivingSet(redis: Redis): Redis {

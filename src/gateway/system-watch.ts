@@ -50,6 +50,7 @@ export interface SystemWatch {
 export function createSystemWatch(redis: Redis, askedRoles: readonly string[], context: Context): SystemWatch {
   const { clock, log } = context;
   const changes = createKeyGroupChanges(redis);
+  const readKeyGroups = readOnlyNew(KeyGroupEvent);
   let inMemory: boolean | null = null;
   let looking: Promise<Stored> | undefined;
   let state: SystemState = {
@@ -77,7 +78,7 @@ export function createSystemWatch(redis: Redis, askedRoles: readonly string[], c
     const nowMs = clock.nowMs();
     return {
       cameras: joinCameras(readAll(CameraStatus, cameras), readAll(CameraRisk, risks), nowMs),
-      keyGroups: byId(readAll(KeyGroupEvent, keyGroups)),
+      keyGroups: byId(readKeyGroups(keyGroups)),
       keyGroupChanges,
       keyGroupChangeCounts: numbers(changeCounts),
       counters: numbers(counters),
@@ -201,10 +202,22 @@ const numbers = (hash: Record<string, string>) =>
   new Map(Object.entries(hash).map(([field, count]) => [field, Number(count)]));
 
 function readAll<T>(schema: ZodType<T>, hash: Record<string, string>): Map<string, T> {
-  const values = new Map<string, T>();
-  for (const [field, json] of Object.entries(hash)) {
-    const value = read(schema, json);
-    if (value !== null) values.set(field, value);
-  }
-  return values;
+  return readOnlyNew(schema)(hash);
+}
+
+/** Reads one hash again and again: what stands there as it stood the last time is not read anew, and is the same value. */
+function readOnlyNew<T>(schema: ZodType<T>): (hash: Record<string, string>) => Map<string, T> {
+  let known = new Map<string, { json: string; value: T | null }>();
+  return (hash) => {
+    const before = known;
+    known = new Map();
+    const values = new Map<string, T>();
+    for (const [field, json] of Object.entries(hash)) {
+      const last = before.get(field);
+      const value = last?.json === json ? last.value : read(schema, json);
+      known.set(field, { json, value });
+      if (value !== null) values.set(field, value);
+    }
+    return values;
+  };
 }
