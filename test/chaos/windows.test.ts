@@ -10,18 +10,14 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
 import type { AssessmentResult } from "../../src/messages.ts";
+import { mostWithin, secondLessDelays } from "../support/most-within.ts";
 import { startWorld, type World } from "../support/world.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vigilane-windows-"));
 const LONG = process.env.VIGILANE_LONG === "1";
 /** The second's window binds from the start; the minute's is full after 12 s, while more than is in it has been offered. */
 const LIMITS = { requestsPerSecond: 20, requestsPerMinute: 240 };
-/**
- * What the provider sees is the stamps moved by delays, which on a loaded machine vary by more than the guard between two
- * bursts. Most that they may vary here, and so the window in which not one call more than a second's may arrive.
- */
-const DELAYS_VARY_MS = 100;
-const BAR = { name: "a second less delays", requests: LIMITS.requestsPerSecond, windowMs: 1_000 - DELAYS_VARY_MS };
+const BAR = secondLessDelays(LIMITS.requestsPerSecond);
 /** With a full minute and work waiting, nobody may call for so long. */
 const WATCHED_MS = 4_000;
 
@@ -121,14 +117,4 @@ async function warmUp(baseUrl: string): Promise<void> {
     expect(answer.status).toBeGreaterThanOrEqual(400);
     await answer.text();
   }
-}
-
-/** Most stamps inside any half-open window of so many ms. `stamps` ascending. */
-function mostWithin(stamps: readonly number[], windowMs: number): number {
-  let most = 0;
-  for (let first = 0, last = 0; last < stamps.length; last++) {
-    while ((stamps[last] ?? 0) - (stamps[first] ?? 0) >= windowMs) first++;
-    most = Math.max(most, last - first + 1);
-  }
-  return most;
 }

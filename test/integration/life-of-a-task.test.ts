@@ -7,6 +7,7 @@ import { afterEach, expect, test } from "vitest";
 import { assessmentQueueName, BULLMQ_PREFIX } from "../../src/names.ts";
 import { AssessmentJob } from "../../src/queues/assessment-queue.ts";
 import { deadLetterTopic, TOPICS } from "../../src/topics/topic-log.ts";
+import { mostWithin, secondLessDelays } from "../support/most-within.ts";
 import { type Pipeline, startPipeline } from "../support/pipeline.ts";
 
 let world: Pipeline;
@@ -145,13 +146,17 @@ test("a provider that hangs: the deadline ends the call and blames nobody", asyn
 
 test("200 jobs put straight into a resting group's queue without a lease all run, and no window is exceeded", async () => {
   const limits = { requestsPerSecond: 20, requestsPerMinute: 1_200 };
+  const bar = secondLessDelays(limits.requestsPerSecond);
   const keys = join(mkdtempSync(join(tmpdir(), "vigilane-keys-")), "keys.yaml");
   const groups = ["busy", "resting"].map((id) => ({ id, keys: [`secret-${id}`], windows: limits }));
   const line = ({ id }: { id: string }) =>
     `  - { id: ${id}, provider: simulated, windows: ${JSON.stringify(limits)}, keys: [{ id: key, secret: secret-${id} }] }`;
   writeFileSync(keys, `keyGroups:\n${groups.map(line).join("\n")}\n`);
   world = await startPipeline({
-    simulator: { mode: "countOnly", accounts: groups },
+    simulator: {
+      mode: "countOnly",
+      accounts: groups.map((one) => ({ ...one, windows: { ...limits, others: [bar] } })),
+    },
     settings: { freshnessSeconds: 0, keys },
   });
   const redis = new Redis(world.redis.url, { maxRetriesPerRequest: null });
@@ -175,9 +180,13 @@ test("200 jobs put straight into a resting group's queue without a lease all run
     60_000,
   );
   expect([...found.values()].every((results) => results.length === 1 && results[0]?.outcome === "assessed")).toBe(true);
-  for (const account of world.provider.stats().accounts) {
-    for (const [name, window] of Object.entries(account.windows))
-      expect(window.most, `${account.id} ${name}`).toBeLessThanOrEqual(window.limit);
+  for (const { id, windows } of world.provider.stats().accounts)
+    expect(windows[bar.name]?.most, id).toBeLessThanOrEqual(bar.requests);
+  for (const { id } of groups) {
+    const stamps = [...found.values()].flat().filter(({ metadata }) => metadata.keyGroup === id);
+    const startedAt = stamps.map(({ metadata }) => metadata.timings.startedAt ?? 0).toSorted((a, b) => a - b);
+    expect(startedAt.length, id).toBeGreaterThan(limits.requestsPerSecond);
+    expect(mostWithin(startedAt, 1_000), id).toBeLessThanOrEqual(limits.requestsPerSecond);
   }
   await Promise.all(queues.map((queue) => queue.close()));
   redis.disconnect();
