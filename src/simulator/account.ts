@@ -15,9 +15,9 @@ import { SlidingWindows, type WindowLimit } from "./sliding-windows.ts";
 /** What becomes of a call that was let in, drawn when it arrives. */
 export type Fate = "answer" | "broken" | "content" | "server" | "hang" | { status: number };
 
-/** counts: the call takes a place in the windows. */
+/** counts: the call takes a place in the windows. standing: headers of its answer. */
 export type Admission =
-  | { kind: "admitted"; counts: true; fate: Fate; latencyMs: number | null }
+  | { kind: "admitted"; counts: true; fate: Fate; latencyMs: number | null; standing?: Record<string, string> }
   | { kind: "refused"; counts: boolean; why: string; answer: Answer };
 
 export interface AccountStats {
@@ -74,9 +74,19 @@ export class Account {
     this.#seen.calls += 1;
     const admission = this.#decide(secret, atMs, nowMs, random);
     if (admission.counts) this.#windows.count(atMs);
-    if (admission.kind === "refused") this.refused(admission.why);
-    else this.#seen.admitted += 1;
-    return admission;
+    if (admission.kind === "refused") {
+      this.refused(admission.why);
+      return admission;
+    }
+    this.#seen.admitted += 1;
+    const standing = this.dialect.standing?.({ account: this.id, window: this.#toldWindow(atMs) });
+    return { ...admission, ...(standing && { standing }) };
+  }
+
+  #toldWindow(atMs: number) {
+    const short = Object.values(this.#windows.usage(atMs)).filter(({ windowMs }) => windowMs <= 60_000);
+    const told = short.toSorted((a, b) => b.windowMs - a.windowMs)[0];
+    return told && { limit: told.limit, remaining: Math.max(0, told.limit - told.used), freeInMs: told.windowMs };
   }
 
   #decide(secret: string, atMs: number, nowMs: number, random: Random): Admission {
