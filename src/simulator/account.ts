@@ -30,7 +30,7 @@ export interface AccountStats {
   broken: number;
   /** Ended by the caller before an answer. */
   gaveUp: number;
-  /** By cause: a window's name, concurrency, key, arrears, request, content, server, status, and those of the fault `refuse`. */
+  /** By cause: a window's name, concurrency, key, arrears, request, content, server, status, atRandom, and those of the fault `refuse`. */
   refused: Record<string, number>;
   inFlight: number;
   mostInFlight: number;
@@ -102,6 +102,8 @@ export class Account {
     if (faults.deadKeys.includes(secret)) return refuse("key", dialect.unknownKey());
     if (faults.arrears) return refuse("arrears", dialect.arrears());
     if (faults.refuse !== null) return refuse(faults.refuse, refuseFor(faults.refuse, dialect, told));
+    if (faults.rateRefusalRate > 0 && random() < faults.rateRefusalRate)
+      return refuse("atRandom", refuseFor("second", dialect, told));
     if (this.#rules.mode === "enforce") {
       const counts = this.#rules.refusedCallsCount;
       const fit = this.#windows.fit(atMs);

@@ -1,0 +1,325 @@
+/**
+ * Do these keys have a quota each, or do some share one? An experiment, since providers do not say: one key fills its
+ * window with calls at once, and while it is full all others are asked. Who is refused then, and not when it is free, shares
+ * it; who is let in has its own.
+ *
+ * What makes it sound:
+ *   - Controls: before and after the others the filling key itself is asked, twice each time. Only a round in which it is
+ *     refused all four times counts: its window was full all the while.
+ *   - A key counts as sharing in a round only if it was refused twice in the full moment and let in twice when the window
+ *     had had time to empty and the same others were asked beside it (who may share a window that is not the filling
+ *     key's); as separate only if it was let in twice in the full moment. Anything mixed, and any other error, is no evidence.
+ *   - Three rounds must agree and none say otherwise. A key that was refused when nothing filled its window, or was twice
+ *     refused and let in at one moment, is never said to share: its provider refuses for other reasons too. One that
+ *     refuses every other call by chance so gets past all this with one key in 1,600.
+ *   - One filling tests all other keys at once, and whoever shares it is not tested again: as many fillings as there are
+ *     quotas, and not one for each pair.
+ *
+ * What it cannot tell: a limit by the caller's address looks like a shared account; and of two limits, one for each key
+ * and a wider one for them all, it meets the narrower.
+ */
+import type { Clock } from "../context.ts";
+
+export interface ProbedKey {
+  name: string;
+  /** The window that is filled: so many calls in so many ms, as far as is known. */
+  window: { limit: number; windowMs: number };
+  /** One call; never rejects. */
+  ask(): Promise<ProbeAnswer>;
+}
+
+/** full: refused for its rate. restMs: what the provider says about how long that lasts; 0: nothing. */
+export type ProbeAnswer = { kind: "granted" } | { kind: "full"; restMs: number } | { kind: "unclear"; why: string };
+
+export interface ProbePlan {
+  /** Calls where every key has a quota of its own and nothing comes in between; of these about `refused` are refused, and free. */
+  usual: number;
+  refused: number;
+  /** Calls that are never exceeded. */
+  most: number;
+  /** About so long, where nothing comes in between. */
+  seconds: number;
+}
+
+export interface Sharing {
+  /** Keys that share one quota are together; keys of different lists are proven not to share. */
+  quotas: string[][];
+  /** Whose place is not known. */
+  notKnown: { name: string; why: string }[];
+  calls: number;
+}
+
+/** Rounds that must agree. */
+const ROUNDS = 3;
+/** Rounds with one filling key, those that prove nothing among them. */
+const MOST_ROUNDS = 5;
+const CONTROLS = 4;
+const ASKS = 2;
+/** What a window needs beyond its length until it is surely empty: what the network adds. */
+const REST = { factor: 1.2, moreMs: 100 };
+/** A longer wait is not waited for. */
+const LONGEST_REST_MS = 120_000;
+
+/** `mostCalls`: a tighter bound than the usual one, twice what is usual. */
+export function planProbe(keys: readonly Pick<ProbedKey, "window">[], mostCalls = Number.POSITIVE_INFINITY): ProbePlan {
+  const filling = keys.slice(0, -1);
+  const sum = (of: (window: ProbedKey["window"], others: number) => number) =>
+    filling.reduce((all, { window }, i) => all + ROUNDS * of(window, keys.length - 1 - i), 0);
+  const usual = sum(({ limit }, others) => limit + 1 + CONTROLS + ASKS * others);
+  return {
+    usual,
+    refused: sum(() => CONTROLS + 1),
+    most: Math.min(mostCalls, 2 * usual),
+    seconds: Math.ceil(sum(({ windowMs }) => emptyAfterMs(windowMs) + 2_000) / 1_000),
+  };
+}
+
+const emptyAfterMs = (ms: number) => ms * REST.factor + REST.moreMs;
+
+/** Keys of one provider, address and model, which nobody else uses meanwhile. `say`: what is under way, for people. */
+export async function probeSharing(
+  keys: readonly ProbedKey[],
+  { most }: Pick<ProbePlan, "most">,
+  { clock }: { clock: Clock },
+  say: (line: string) => void = () => {},
+): Promise<Sharing> {
+  const spending: Spending = { calls: 0, most, clock, say };
+  const sharing: Sharing = { quotas: [], notKnown: [], calls: 0 };
+  let left = [...keys];
+  for (let filler = left.shift(); filler !== undefined; filler = left.shift()) {
+    if (left.length === 0) {
+      sharing.quotas.push([filler.name]);
+      break;
+    }
+    const found = await compare(filler, left, spending);
+    if (found.unfilled !== undefined) sharing.notKnown.push({ name: filler.name, why: found.unfilled });
+    else sharing.quotas.push([filler.name, ...found.shared.map(({ name }) => name)]);
+    sharing.notKnown.push(...found.notKnown);
+    left = found.separate;
+  }
+  return { ...sharing, calls: spending.calls };
+}
+
+interface Spending {
+  calls: number;
+  most: number;
+  clock: Clock;
+  say: (line: string) => void;
+}
+
+interface Compared {
+  /** Why the filling key's window could never be seen full; the others are then as unknown to it as before. */
+  unfilled: string | undefined;
+  shared: ProbedKey[];
+  separate: ProbedKey[];
+  notKnown: Sharing["notKnown"];
+}
+
+/** What the rounds said of one key beside the one that fills. */
+interface Tally {
+  key: ProbedKey;
+  /** Rounds that it was in, but for those in which too many were asked. */
+  tries: number;
+  shared: number;
+  separate: number;
+  /** Rounds in which it was refused and let in at the same moment. */
+  mixed: number;
+  /** It was refused while nothing filled its window. */
+  outOfTurn: boolean;
+  /** Why the last round that proved nothing did not. */
+  why: string;
+}
+
+type TallyVerdict = "shared" | "separate" | "contradictory" | "open" | "given up";
+
+function verdictOf({ shared, separate, mixed, outOfTurn, tries }: Tally): TallyVerdict {
+  if (shared > 0 && (separate > 0 || outOfTurn || mixed > 1)) return "contradictory";
+  if (shared >= ROUNDS || separate >= ROUNDS) return shared > 0 ? "shared" : "separate";
+  return tries >= MOST_ROUNDS ? "given up" : "open";
+}
+
+/** What changes from round to round with one filling key. */
+interface Rounds {
+  filler: ProbedKey;
+  /** Calls with which its window is filled; more the next time where these did not do. */
+  size: number;
+  /** Until every window is surely empty. */
+  restMs: number;
+  /** So many keys are asked at the same moment. */
+  together: number;
+  /** In some round the window was seen full. */
+  filled: boolean;
+}
+
+async function compare(filler: ProbedKey, others: readonly ProbedKey[], spending: Spending): Promise<Compared> {
+  const tallies: Tally[] = others.map((key) => ({
+    ...{ key, tries: 0, shared: 0, separate: 0, mixed: 0, outOfTurn: false, why: "" },
+  }));
+  const longestMs = Math.max(...[filler, ...others].map(({ window }) => window.windowMs));
+  const rounds: Rounds = {
+    ...{ filler, size: filler.window.limit + 1, restMs: emptyAfterMs(longestMs) },
+    ...{ together: others.length, filled: false },
+  };
+  for (;;) {
+    const open = tallies.filter((tally) => verdictOf(tally) === "open");
+    if (open.length === 0) break;
+    // Whoever was tried least comes first.
+    const asked = open.toSorted((a, b) => a.tries - b.tries).slice(0, rounds.together);
+    if (spending.calls + rounds.size + CONTROLS + 2 * ASKS * asked.length > spending.most) {
+      for (const tally of open) tally.why = `no more than ${spending.most} calls were allowed`;
+      break;
+    }
+    const said = await runRound(asked, rounds, spending);
+    spending.say(`${filler.name}: ${said}`);
+  }
+  const those = (...verdicts: TallyVerdict[]) => tallies.filter((tally) => verdicts.includes(verdictOf(tally)));
+  if (!rounds.filled) return { unfilled: tallies[0]?.why, shared: [], separate: [...others], notKnown: [] };
+  return {
+    unfilled: undefined,
+    shared: those("shared").map(({ key }) => key),
+    separate: those("separate").map(({ key }) => key),
+    notKnown: [
+      ...those("contradictory").map(({ key, why }) => ({
+        ...{ name: key.name, why: `the rounds do not agree${why && `: ${why}`}` },
+      })),
+      ...those("open", "given up").map(({ key, why }) => ({ name: key.name, why })),
+    ],
+  };
+}
+
+/** Resolves with what came of it, for people. */
+async function runRound(asked: readonly Tally[], rounds: Rounds, spending: Spending): Promise<string> {
+  for (const tally of asked) tally.tries += 1;
+  await spending.clock.sleep(rounds.restMs);
+  const moment = await askWhileFull(asked, rounds, spending);
+  if (typeof moment === "string") {
+    for (const tally of asked) tally.why = moment;
+    return `proves nothing: ${moment}`;
+  }
+  rounds.filled = true;
+  const all = (tally: Tally, kind: ProbeAnswer["kind"]) =>
+    (moment.answers.get(tally) ?? []).every((answer) => answer.kind === kind);
+  const refused = asked.filter((tally) => all(tally, "full"));
+  const letIn = asked.filter((tally) => all(tally, "granted"));
+  const others = asked.filter((tally) => !refused.includes(tally) && !letIn.includes(tally));
+  // Let in while the filling key's window was full: that of another.
+  for (const tally of letIn) tally.separate += 1;
+  for (const tally of others) noteMixed(tally, moment.answers.get(tally) ?? [], asked, rounds);
+  if (refused.length > 0) await askWhenFree(refused, asked, rounds, spending);
+  const names = (some: readonly Tally[]) => some.map(({ key }) => key.name).join(", ") || "none";
+  return `full after ${moment.sent} calls; then refused: ${names(refused)}; let in: ${names(letIn)}`;
+}
+
+/** Their calls alone may fill a window, if they share it: what is refused then says nothing of the filling key. */
+const mayCrowd = (asked: readonly Tally[]) =>
+  asked.length > 1 && asked.length * ASKS > Math.min(...asked.map(({ key }) => key.window.limit));
+
+function askFewer(asked: readonly Tally[], most: number, rounds: Rounds): void {
+  for (const tally of asked) tally.tries -= 1;
+  rounds.together = Math.max(1, Math.min(asked.length - 1, most));
+}
+
+function noteMixed(tally: Tally, answers: readonly ProbeAnswer[], asked: readonly Tally[], rounds: Rounds): void {
+  tally.why = `asked twice at the same moment it got two answers${reasonOf(answers)}`;
+  if (answers.some(({ kind }) => kind === "unclear")) return;
+  if (mayCrowd(asked)) rounds.together = Math.min(rounds.together, Math.ceil(asked.length / 2));
+  else tally.mixed += 1;
+}
+
+/** Answers of all while the window was full from before the first to after the last; or why it was not. */
+async function askWhileFull(asked: readonly Tally[], rounds: Rounds, spending: Spending) {
+  const { filler } = rounds;
+  const fill = await fillUp(filler, rounds.size, spending);
+  if (!fill.full) {
+    if (fill.why !== undefined) return fill.why;
+    rounds.size *= 2;
+    return `not refused after ${fill.sent} calls at once: its window holds more than the file says`;
+  }
+  // All leave in this order at once: the controls embrace the others.
+  const before = askMany(filler, CONTROLS / 2, spending);
+  const inBetween = asked.map(({ key }) => askMany(key, ASKS, spending));
+  const after = askMany(filler, CONTROLS / 2, spending);
+  const controls = [...(await before), ...(await after)];
+  const answers = await Promise.all(inBetween);
+  await fill.ended;
+  const toldMs = [...controls, ...answers.flat()].map((answer) => (answer.kind === "full" ? answer.restMs : 0));
+  rounds.restMs = Math.min(LONGEST_REST_MS, Math.max(rounds.restMs, ...toldMs.map((ms) => ms * REST.factor)));
+  if (Math.max(...toldMs) > LONGEST_REST_MS) return "the provider asks to wait for longer than two minutes";
+  if (controls.some(({ kind }) => kind !== "full"))
+    return `its window did not stay full for long enough${reasonOf(controls)}`;
+  return { sent: fill.sent, answers: new Map(asked.map((tally, i) => [tally, answers[i] ?? []])) };
+}
+
+/**
+ * The same calls at the same moment once more, but for those that filled the window: who was refused must now be let in. Where
+ * not all are, they may have been in each other's way: fewer are asked together the next time.
+ */
+async function askWhenFree(
+  refused: readonly Tally[],
+  asked: readonly Tally[],
+  rounds: Rounds,
+  spending: Spending,
+): Promise<void> {
+  await spending.clock.sleep(rounds.restMs);
+  const answers = await Promise.all(asked.map(({ key }) => askMany(key, ASKS, spending)));
+  const granted = answers.flat().filter(({ kind }) => kind === "granted").length;
+  const someRefused = answers.flat().some(({ kind }) => kind === "full");
+  if (someRefused && mayCrowd(asked)) {
+    for (const tally of refused) tally.why = "it was asked together with too many that share its window";
+    askFewer(asked, Math.floor(granted / ASKS), rounds);
+    return;
+  }
+  for (const [i, tally] of asked.entries()) {
+    if (!refused.includes(tally)) continue;
+    const own = answers[i] ?? [];
+    if (own.some(({ kind }) => kind === "full")) {
+      tally.outOfTurn = true;
+      tally.why = "it was also refused when nothing filled the window (or that is longer than the file says)";
+    } else if (own.some(({ kind }) => kind === "unclear")) tally.why = `it could not be asked again${reasonOf(own)}`;
+    else if (!someRefused) tally.shared += 1;
+  }
+}
+
+const askMany = (key: ProbedKey, times: number, spending: Spending) =>
+  Promise.all(Array.from({ length: times }, () => askOf(key, spending)));
+
+function askOf(key: ProbedKey, spending: Spending): Promise<ProbeAnswer> {
+  spending.calls += 1;
+  return key.ask();
+}
+
+const reasonOf = (answers: readonly ProbeAnswer[]) => {
+  const unclear = answers.find((answer) => answer.kind === "unclear");
+  return unclear ? ` (${unclear.why})` : "";
+};
+
+interface Filled {
+  full: boolean;
+  sent: number;
+  /** Something else than a full window or an answer came. */
+  why: string | undefined;
+  /** All of its calls have ended. */
+  ended: Promise<unknown>;
+}
+
+/** Resolves at the first refusal for the rate, or when `size` calls have ended without one. */
+async function fillUp(key: ProbedKey, size: number, spending: Spending): Promise<Filled> {
+  const { limit, windowMs } = key.window;
+  // A second's window is met by all calls at once; a longer one by four times its rate, so that refusals end it in time.
+  const atOnce = windowMs <= 1_000 ? size : Math.min(size, Math.max(8, Math.ceil((4 * limit * 1_000) / windowMs)));
+  const state: { full: boolean; sent: number; why: string | undefined } = { full: false, sent: 0, why: undefined };
+  const { promise: refused, resolve } = Promise.withResolvers<void>();
+  const caller = async () => {
+    while (state.sent < size && !state.full && state.why === undefined) {
+      state.sent += 1;
+      const answer = await askOf(key, spending);
+      if (answer.kind === "unclear") state.why ??= answer.why;
+      if (answer.kind !== "full") continue;
+      state.full = true;
+      resolve();
+    }
+  };
+  const ended = Promise.all(Array.from({ length: atOnce }, caller));
+  await Promise.race([refused, ended]);
+  return { ...state, ended };
+}
