@@ -194,7 +194,7 @@ function probedKeys(domain: Domain, all: readonly KeyGroup[]): (ProbedKey & { se
       ({ windowMs, unit, name: of }) => windowMs <= 60_000 && unit !== "tokens" && !of.startsWith("@"),
     );
     const [window] = short.toSorted((a, b) => a.limit - b.limit);
-    return window && { name, secret, window, ask: () => probeCall(client) };
+    return window && { name, secret, window, ask: (onSent: () => void) => probeCall(client, onSent) };
   });
   if (probed.some((one) => one === undefined)) return "a key group has no window of requests of up to a minute to fill";
   return probed.filter((one) => one !== undefined);

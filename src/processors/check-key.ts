@@ -101,9 +101,9 @@ function stateOf({ sorted: { code } }: Refusal): KeyCheck["state"] {
 const MINUTE_MS = 60_000;
 
 /** One call of the probe; never rejects. */
-export async function probeCall(client: VisionClient): Promise<ProbeAnswer> {
+export async function probeCall(client: VisionClient, onSent: () => void): Promise<ProbeAnswer> {
   try {
-    await client.assess({ messages: PROBE });
+    await client.assess({ messages: PROBE }, { onSent });
     return { kind: "granted" };
   } catch (error) {
     // A 503 for a burst is the server's trouble with everybody, and no window of an account.

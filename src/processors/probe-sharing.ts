@@ -4,16 +4,18 @@
  * it; who is let in has its own.
  *
  * What makes it sound:
- *   - Controls: before and after the others the filling key itself is asked, twice each time. Only a round in which it is
- *     refused all four times counts: its window was full all the while.
+ *   - Controls: before the others, and when all their calls have left, the filling key itself is asked, three times each.
+ *     Only a round in which it is refused all six times counts: its window was full all the while.
  *   - A key counts as sharing in a round only if it was refused twice in the full moment and let in twice when the window
- *     had had time to empty and the same others were asked beside it (who may share a window that is not the filling
- *     key's); as separate only if it was let in twice in the full moment. Anything mixed, and any other error, is no evidence.
+ *     had had time to empty; as separate only if it was let in twice in the full moment. Anything mixed, and any other
+ *     error, is no evidence.
+ *   - Keys that are asked together may fill a window of their own with what is let in. So a refusal counts only where none of
+ *     those asked at that moment was let in; else who was refused is asked again without the others.
  *   - Three rounds must agree and none say otherwise. A key that was refused when nothing filled its window, or was twice
  *     refused and let in at one moment, is never said to share: its provider refuses for other reasons too. One that
  *     refuses every other call by chance so gets past all this with one key in 1,600.
- *   - One filling tests all other keys at once, and whoever shares it is not tested again: as many fillings as there are
- *     quotas, and not one for each pair.
+ *   - One filling tests all other keys at once, and whoever shares it is not tested again: ten keys of an account each take
+ *     27 fillings and ten of one account three, not the 135 of 45 pairs.
  *
  * What it cannot tell: a limit by the caller's address looks like a shared account; and of two limits, one for each key
  * and a wider one for them all, it meets the narrower.
@@ -24,8 +26,8 @@ export interface ProbedKey {
   name: string;
   /** The window that is filled: so many calls in so many ms, as far as is known. */
   window: { limit: number; windowMs: number };
-  /** One call; never rejects. */
-  ask(): Promise<ProbeAnswer>;
+  /** One call; never rejects. `onSent`: called when it leaves on a connection that is there. */
+  ask(onSent: () => void): Promise<ProbeAnswer>;
 }
 
 /** full: refused for its rate. restMs: what the provider says about how long that lasts; 0: nothing. */
@@ -49,28 +51,37 @@ export interface Sharing {
   calls: number;
 }
 
-/** Rounds that must agree. */
+/** Rounds that must agree, and in how many of them a key is asked, those that prove nothing among them. */
 const ROUNDS = 3;
-/** Rounds with one filling key, those that prove nothing among them. */
 const MOST_ROUNDS = 5;
-const CONTROLS = 4;
+const CONTROLS = 6;
+/** How often a key is asked in one moment. */
 const ASKS = 2;
 /** What a window needs beyond its length until it is surely empty: what the network adds. */
 const REST = { factor: 1.2, moreMs: 100 };
 /** A longer wait is not waited for. */
 const LONGEST_REST_MS = 120_000;
 
+type Windowed = Pick<ProbedKey, "window">;
+
+/** A window of one call lets in no second one: there a key is asked once a moment, and twice as many rounds must agree. */
+const asksOf = ({ window }: Windowed) => Math.min(ASKS, window.limit);
+const roundsOf = (key: Windowed, rounds = ROUNDS) => (rounds * ASKS) / asksOf(key);
+
 /** `mostCalls`: a tighter bound than the usual one, twice what is usual. */
-export function planProbe(keys: readonly Pick<ProbedKey, "window">[], mostCalls = Number.POSITIVE_INFINITY): ProbePlan {
-  const filling = keys.slice(0, -1);
-  const sum = (of: (window: ProbedKey["window"], others: number) => number) =>
-    filling.reduce((all, { window }, i) => all + ROUNDS * of(window, keys.length - 1 - i), 0);
-  const usual = sum(({ limit }, others) => limit + 1 + CONTROLS + ASKS * others);
+export function planProbe(keys: readonly Windowed[], mostCalls = Number.POSITIVE_INFINITY): ProbePlan {
+  const sum = (of: (filler: Windowed, others: readonly Windowed[]) => number) =>
+    keys.slice(0, -1).reduce((all, filler, i) => {
+      const others = keys.slice(i + 1);
+      return all + Math.max(...others.map((key) => roundsOf(key))) * of(filler, others);
+    }, 0);
+  const asks = (others: readonly Windowed[]) => others.reduce((all, key) => all + asksOf(key), 0);
+  const usual = sum(({ window }, others) => window.limit + 1 + CONTROLS + asks(others));
   return {
     usual,
     refused: sum(() => CONTROLS + 1),
     most: Math.min(mostCalls, 2 * usual),
-    seconds: Math.ceil(sum(({ windowMs }) => emptyAfterMs(windowMs) + 2_000) / 1_000),
+    seconds: Math.ceil(sum(({ window }) => emptyAfterMs(window.windowMs) + 2_000) / 1_000),
   };
 }
 
@@ -118,8 +129,10 @@ interface Compared {
 /** What the rounds said of one key beside the one that fills. */
 interface Tally {
   key: ProbedKey;
-  /** Rounds that it was in, but for those in which too many were asked. */
+  /** Rounds that it was in, but for those in which others may have been in its way. */
   tries: number;
+  /** Keys of equal depth are asked together. Who was refused beside one that was let in goes one deeper. */
+  depth: number;
   shared: number;
   separate: number;
   /** Rounds in which it was refused and let in at the same moment. */
@@ -132,10 +145,10 @@ interface Tally {
 
 type TallyVerdict = "shared" | "separate" | "contradictory" | "open" | "given up";
 
-function verdictOf({ shared, separate, mixed, outOfTurn, tries }: Tally): TallyVerdict {
+function verdictOf({ key, shared, separate, mixed, outOfTurn, tries }: Tally): TallyVerdict {
   if (shared > 0 && (separate > 0 || outOfTurn || mixed > 1)) return "contradictory";
-  if (shared >= ROUNDS || separate >= ROUNDS) return shared > 0 ? "shared" : "separate";
-  return tries >= MOST_ROUNDS ? "given up" : "open";
+  if (Math.max(shared, separate) >= roundsOf(key)) return shared > 0 ? "shared" : "separate";
+  return tries >= roundsOf(key, MOST_ROUNDS) ? "given up" : "open";
 }
 
 /** What changes from round to round with one filling key. */
@@ -145,27 +158,25 @@ interface Rounds {
   size: number;
   /** Until every window is surely empty. */
   restMs: number;
-  /** So many keys are asked at the same moment. */
-  together: number;
   /** In some round the window was seen full. */
   filled: boolean;
 }
 
 async function compare(filler: ProbedKey, others: readonly ProbedKey[], spending: Spending): Promise<Compared> {
   const tallies: Tally[] = others.map((key) => ({
-    ...{ key, tries: 0, shared: 0, separate: 0, mixed: 0, outOfTurn: false, why: "" },
+    ...{ key, tries: 0, depth: 0, shared: 0, separate: 0, mixed: 0, outOfTurn: false, why: "" },
   }));
   const longestMs = Math.max(...[filler, ...others].map(({ window }) => window.windowMs));
   const rounds: Rounds = {
-    ...{ filler, size: filler.window.limit + 1, restMs: emptyAfterMs(longestMs) },
-    ...{ together: others.length, filled: false },
+    ...{ filler, size: filler.window.limit + 1, restMs: emptyAfterMs(longestMs), filled: false },
   };
   for (;;) {
     const open = tallies.filter((tally) => verdictOf(tally) === "open");
     if (open.length === 0) break;
-    // Whoever was tried least comes first.
-    const asked = open.toSorted((a, b) => a.tries - b.tries).slice(0, rounds.together);
-    if (spending.calls + rounds.size + CONTROLS + 2 * ASKS * asked.length > spending.most) {
+    const [least] = open.toSorted((a, b) => a.tries - b.tries);
+    const asked = open.filter(({ depth }) => depth === least?.depth);
+    const asks = asked.reduce((sum, { key }) => sum + asksOf(key), 0);
+    if (spending.calls + rounds.size + CONTROLS + 2 * asks > spending.most) {
       for (const tally of open) tally.why = `no more than ${spending.most} calls were allowed`;
       break;
     }
@@ -201,29 +212,28 @@ async function runRound(asked: readonly Tally[], rounds: Rounds, spending: Spend
     (moment.answers.get(tally) ?? []).every((answer) => answer.kind === kind);
   const refused = asked.filter((tally) => all(tally, "full"));
   const letIn = asked.filter((tally) => all(tally, "granted"));
-  const others = asked.filter((tally) => !refused.includes(tally) && !letIn.includes(tally));
+  const mixed = asked.filter((tally) => !refused.includes(tally) && !letIn.includes(tally));
   // Let in while the filling key's window was full: that of another.
   for (const tally of letIn) tally.separate += 1;
-  for (const tally of others) noteMixed(tally, moment.answers.get(tally) ?? [], asked, rounds);
-  if (refused.length > 0) await askWhenFree(refused, asked, rounds, spending);
+  for (const tally of mixed) {
+    const answers = moment.answers.get(tally) ?? [];
+    tally.why = `asked twice at the same moment it got two answers${reasonOf(answers)}`;
+    if (asked.length === 1 && answers.every(({ kind }) => kind !== "unclear")) tally.mixed += 1;
+  }
+  if (refused.length === asked.length) await askWhenFree(refused, rounds, spending);
+  else if (asked.length > 1) askApart(letIn, [...mixed, ...refused]);
   const names = (some: readonly Tally[]) => some.map(({ key }) => key.name).join(", ") || "none";
   return `full after ${moment.sent} calls; then refused: ${names(refused)}; let in: ${names(letIn)}`;
 }
 
-/** Their calls alone may fill a window, if they share it: what is refused then says nothing of the filling key. */
-const mayCrowd = (asked: readonly Tally[]) =>
-  asked.length > 1 && asked.length * ASKS > Math.min(...asked.map(({ key }) => key.window.limit));
-
-function askFewer(asked: readonly Tally[], most: number, rounds: Rounds): void {
-  for (const tally of asked) tally.tries -= 1;
-  rounds.together = Math.max(1, Math.min(asked.length - 1, most));
-}
-
-function noteMixed(tally: Tally, answers: readonly ProbeAnswer[], asked: readonly Tally[], rounds: Rounds): void {
-  tally.why = `asked twice at the same moment it got two answers${reasonOf(answers)}`;
-  if (answers.some(({ kind }) => kind === "unclear")) return;
-  if (mayCrowd(asked)) rounds.together = Math.min(rounds.together, Math.ceil(asked.length / 2));
-  else tally.mixed += 1;
+/** What was let in may have filled the window of those that were not: they are asked apart, and this was no try of theirs. */
+function askApart(letIn: readonly Tally[], others: readonly Tally[]): void {
+  const moving = letIn.length > 0 ? others : others.slice(Math.ceil(others.length / 2));
+  for (const tally of others) {
+    tally.tries -= 1;
+    if (moving.includes(tally)) tally.depth += 1;
+    if (tally.why === "") tally.why = "it was refused beside others that were let in";
+  }
 }
 
 /** Answers of all while the window was full from before the first to after the last; or why it was not. */
@@ -235,12 +245,13 @@ async function askWhileFull(asked: readonly Tally[], rounds: Rounds, spending: S
     rounds.size *= 2;
     return `not refused after ${fill.sent} calls at once: its window holds more than the file says`;
   }
-  // All leave in this order at once: the controls embrace the others.
+  // The controls embrace the others: what needs a new connection first leaves later than it was asked for.
   const before = askMany(filler, CONTROLS / 2, spending);
-  const inBetween = asked.map(({ key }) => askMany(key, ASKS, spending));
+  const inBetween = asked.map(({ key }) => askMany(key, asksOf(key), spending));
+  await Promise.all(inBetween.map(({ left }) => left));
   const after = askMany(filler, CONTROLS / 2, spending);
-  const controls = [...(await before), ...(await after)];
-  const answers = await Promise.all(inBetween);
+  const controls = [...(await before.answers), ...(await after.answers)];
+  const answers = await Promise.all(inBetween.map((one) => one.answers));
   await fill.ended;
   const toldMs = [...controls, ...answers.flat()].map((answer) => (answer.kind === "full" ? answer.restMs : 0));
   rounds.restMs = Math.min(LONGEST_REST_MS, Math.max(rounds.restMs, ...toldMs.map((ms) => ms * REST.factor)));
@@ -250,42 +261,40 @@ async function askWhileFull(asked: readonly Tally[], rounds: Rounds, spending: S
   return { sent: fill.sent, answers: new Map(asked.map((tally, i) => [tally, answers[i] ?? []])) };
 }
 
-/**
- * The same calls at the same moment once more, but for those that filled the window: who was refused must now be let in. Where
- * not all are, they may have been in each other's way: fewer are asked together the next time.
- */
-async function askWhenFree(
-  refused: readonly Tally[],
-  asked: readonly Tally[],
-  rounds: Rounds,
-  spending: Spending,
-): Promise<void> {
+/** Who was refused while the window was full is asked when it is empty, never faster than it allows all of them together. */
+async function askWhenFree(refused: readonly Tally[], rounds: Rounds, spending: Spending): Promise<void> {
   await spending.clock.sleep(rounds.restMs);
-  const answers = await Promise.all(asked.map(({ key }) => askMany(key, ASKS, spending)));
-  const granted = answers.flat().filter(({ kind }) => kind === "granted").length;
-  const someRefused = answers.flat().some(({ kind }) => kind === "full");
-  if (someRefused && mayCrowd(asked)) {
-    for (const tally of refused) tally.why = "it was asked together with too many that share its window";
-    askFewer(asked, Math.floor(granted / ASKS), rounds);
-    return;
-  }
-  for (const [i, tally] of asked.entries()) {
-    if (!refused.includes(tally)) continue;
-    const own = answers[i] ?? [];
-    if (own.some(({ kind }) => kind === "full")) {
+  for (const tally of refused) {
+    const { limit, windowMs } = tally.key.window;
+    const answers: ProbeAnswer[] = [];
+    for (let i = 0; i < asksOf(tally.key); i += 1) {
+      answers.push(await askOf(tally.key, spending));
+      await spending.clock.sleep(emptyAfterMs(windowMs / limit));
+    }
+    if (answers.every(({ kind }) => kind === "granted")) tally.shared += 1;
+    else if (answers.some(({ kind }) => kind === "full")) {
       tally.outOfTurn = true;
       tally.why = "it was also refused when nothing filled the window (or that is longer than the file says)";
-    } else if (own.some(({ kind }) => kind === "unclear")) tally.why = `it could not be asked again${reasonOf(own)}`;
-    else if (!someRefused) tally.shared += 1;
+    } else tally.why = `it could not be asked again${reasonOf(answers)}`;
   }
 }
 
-const askMany = (key: ProbedKey, times: number, spending: Spending) =>
-  Promise.all(Array.from({ length: times }, () => askOf(key, spending)));
+/** left: all of them have, or have ended without. */
+function askMany(key: ProbedKey, times: number, spending: Spending) {
+  const calls = Array.from({ length: times }, () => {
+    const { promise: left, resolve } = Promise.withResolvers<void>();
+    const answer = askOf(key, spending, resolve);
+    return { answer, left: Promise.race([left, answer]) };
+  });
+  return {
+    answers: Promise.all(calls.map(({ answer }) => answer)),
+    left: Promise.all(calls.map(({ left }) => left)),
+  };
+}
 
-function askOf(key: ProbedKey, spending: Spending): Promise<ProbeAnswer> {
+function askOf(key: ProbedKey, spending: Spending, onSent = () => {}): Promise<ProbeAnswer> {
   spending.calls += 1;
-  return key.ask();
+  return key.ask(onSent);
 }
 
 const reasonOf = (answers: readonly ProbeAnswer[]) => {
