@@ -1,7 +1,7 @@
 /** One cheap call with a key, to see whether it works; and the same call as the probe of shared quotas asks it. */
 import type { Clock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
-import type { ProbeAnswer } from "./probe-sharing.ts";
+import type { ProbeAnswer } from "./probe-plan.ts";
 import type { ChatMessage } from "./prompt.ts";
 import { Refusal, type RefusalCause } from "./refusal.ts";
 import { limitsIn, ownerIn, type ToldLimit } from "./told-limits.ts";

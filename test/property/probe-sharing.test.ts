@@ -6,13 +6,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Clock } from "../../src/context.ts";
-import {
-  type ProbeAnswer,
-  type ProbedKey,
-  planProbe,
-  probeSharing,
-  type Sharing,
-} from "../../src/processors/probe-sharing.ts";
+import { type ProbeAnswer, type ProbedKey, planProbe } from "../../src/processors/probe-plan.ts";
+import { probeSharing, type Sharing } from "../../src/processors/probe-sharing.ts";
 import { seededRandom } from "../../src/simulator/latency.ts";
 import { SlidingWindows } from "../../src/simulator/sliding-windows.ts";
 
