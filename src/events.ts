@@ -93,6 +93,8 @@ export const KeyGroupEvent = z.object({
   p95LatencyMs: z.number().nullable().default(null),
   /** Answered calls by how long they took: one count for each of LATENCY_ENDS_MS and one for the rest; and all their ms. */
   latency: z.object({ counts: z.array(z.number()), sumMs: z.number() }).default({ counts: [], sumMs: 0 }),
+  /** Of all answered calls, as the provider told; one that tells none counts as none. */
+  tokens: z.object({ prompt: z.number(), completion: z.number() }).default({ prompt: 0, completion: 0 }),
   /** So much the windows are widened against jitter, ms; it adapts to the provider. */
   guardMs: z.number().default(0),
   keys: z.array(KeyEvent).default([]),

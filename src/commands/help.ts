@@ -14,8 +14,8 @@ const COMMANDS: readonly [usage: string, meaning: string][] = [
   ],
   ["try IMAGE", "Judges one picture with the configured key, step by step."],
   [
-    "keys list | add | enable | disable | remove | confirm | encrypt | decrypt | edit",
-    "Looks at and changes the keys' file, which a running system takes over. `keys --help` says more.",
+    "keys list | add | enable | disable | remove | confirm | verify | encrypt | decrypt | edit",
+    "Looks at, tries and changes the keys' file, which a running system takes over. `keys --help` says more.",
   ],
   ["doctor", "Looks at everything that a start needs and says the remedy for what is wrong."],
   ["store | provider | detector | bridge", "One role by itself, for set-ups on several machines."],

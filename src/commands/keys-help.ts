@@ -50,6 +50,17 @@ export const KEYS_COMMANDS = {
       "It is remembered in the data folder (--data) as a salted fingerprint, on this machine only.",
     ],
   },
+  verify: {
+    usage: "keys verify [--group GROUP] [--json] [--probe-sharing [--most-calls N] [--yes]]",
+    meaning: "One small real call with each enabled key: does it work, is the model there, which limits are told?",
+    more: [
+      "Within the groups' own windows, one after the other; with a running system's calls in its windows.",
+      "Exit code: 0 every enabled key is usable, 1 otherwise. --json: the same for programs.",
+      "--probe-sharing: do ten keys give ten quotas? Fills the window of one key after the other and asks with the others",
+      "meanwhile. It says first what that may cost, and asks, or needs --yes. Nothing else may call with these keys meanwhile.",
+      "--most-calls N: never more; what is not known by then is said to be not known.",
+    ],
+  },
   encrypt: {
     usage: "keys encrypt [--identity FILE] [--keep]",
     meaning: "Makes FILE.age of the file, with age, and removes the plain one (--keep leaves it).",

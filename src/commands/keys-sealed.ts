@@ -10,7 +10,7 @@ import { keysFile } from "../keys/load-key-set.ts";
 import { isSealed, newIdentityFile, type Opener, openerFrom, openKeysText, SEALED, seal } from "../keys/sealed-file.ts";
 import { replaceFile, writeKeys } from "../keys/write-keys.ts";
 import { askSecrets } from "./ask-secret.ts";
-import type { KeysCall } from "./keys.ts";
+import type { KeysCall } from "./keys-call.ts";
 
 const say = (text: string) => void process.stdout.write(`${text}\n`);
 

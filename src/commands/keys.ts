@@ -3,15 +3,17 @@ import { type LoadedSettings, loadSettings } from "../config.ts";
 import { VigilaneError } from "../errors.ts";
 import { addKey, type Edited, type NewGroup, nextKeyId, removeKeys, setEnabled } from "../keys/edit-keys.ts";
 import { type KeyBinding, readKeyMemory } from "../keys/key-memory.ts";
-import { keysFile, readDraft, readKeySet } from "../keys/load-key-set.ts";
-import { type KeysText, openKeysText } from "../keys/sealed-file.ts";
+import { readDraft, readKeySet } from "../keys/load-key-set.ts";
+import type { KeysText } from "../keys/sealed-file.ts";
 import { referenceOf, resolveSecret, showSecret, showWritten } from "../keys/secrets.ts";
 import { writeKeys } from "../keys/write-keys.ts";
 import { windowsOf } from "../queues/window.ts";
 import type { Settings } from "../settings.ts";
 import { askSecrets } from "./ask-secret.ts";
+import { type KeysCall, numberOf, openFile } from "./keys-call.ts";
 import { isKeysCommand, type KeysCommand, keysHelp } from "./keys-help.ts";
 import { decryptKeys, editKeys, encryptKeys } from "./keys-sealed.ts";
+import { table } from "./table.ts";
 
 const WINDOW_FLAGS = {
   "requests-per-second": "requestsPerSecond",
@@ -29,27 +31,24 @@ const OWN_FLAGS: Record<string, "string" | "boolean"> = {
   "no-key": "boolean",
   identity: "string",
   keep: "boolean",
+  group: "string",
+  json: "boolean",
+  "probe-sharing": "boolean",
+  "most-calls": "string",
+  yes: "boolean",
   ...Object.fromEntries(Object.keys(WINDOW_FLAGS).map((flag) => [flag, "string" as const])),
 };
 
-export interface KeysCall {
-  settings: Settings;
-  /** What stands behind the command. */
-  operands: string[];
-  /** A flag's text. */
-  flag(name: string): string | undefined;
-  /** A flag without a value was given. */
-  given(name: string): boolean;
-  env: NodeJS.ProcessEnv;
-}
-
-const COMMANDS: Record<KeysCommand, (call: KeysCall) => Promise<void>> = {
+/** Resolves with the exit code; nothing is 0. */
+const COMMANDS: Record<KeysCommand, (call: KeysCall) => Promise<unknown>> = {
   list,
   add,
   enable: (call) => change(call, (file, group, key) => setEnabled(file, group, key, true)),
   disable: (call) => change(call, (file, group, key) => setEnabled(file, group, key, false)),
   remove: (call) => change(call, removeKeys),
   confirm,
+  // It alone needs what calls providers.
+  verify: async (call) => (await import("./keys-verify.ts")).verifyKeys(call),
   encrypt: encryptKeys,
   decrypt: decryptKeys,
   edit: editKeys,
@@ -66,8 +65,8 @@ export async function keys(argv: readonly string[]): Promise<number> {
   }
   process.stdout.on("error", () => {}); // whoever read us has left (`| head`)
   const loaded = loadSettings(rest, process.env, OWN_FLAGS);
-  await COMMANDS[command](callOf(loaded));
-  return 0;
+  const code = await COMMANDS[command](callOf(loaded));
+  return typeof code === "number" ? code : 0;
 }
 
 function callOf({ settings, operands, own, origins }: LoadedSettings): KeysCall {
@@ -157,13 +156,6 @@ function newGroupOf(call: KeysCall): NewGroup | undefined {
   return { ...fields, windows };
 }
 
-function numberOf({ flag }: KeysCall, name: string): number | undefined {
-  const text = flag(name);
-  if (text === undefined) return undefined;
-  if (text.trim() !== "" && Number.isFinite(Number(text))) return Number(text);
-  throw new VigilaneError("SETTINGS_INVALID", `flag --${name}: must be a number`);
-}
-
 async function change(call: KeysCall, edit: (file: KeysText, group: string, key: string | undefined) => Edited) {
   const [group, key] = needOperand(call, "vigilane keys enable|disable|remove GROUP [KEY]");
   const file = await openFile(call.settings, call.env);
@@ -245,31 +237,10 @@ async function asked(questions: readonly string[]): Promise<string[]> {
   }
 }
 
-/** The keys' file as text; SETTINGS_INVALID where there is none. */
-async function openFile(settings: Settings, env: NodeJS.ProcessEnv): Promise<KeysText> {
-  const path = keysFile(settings);
-  if (path !== undefined) return await openKeysText(path, env);
-  throw new VigilaneError("SETTINGS_INVALID", "there is no keys' file: neither config/keys.yaml nor --keys FILE", {
-    remedy: "Begin with config/keys.example.yaml.",
-  });
-}
-
 function needOperand({ operands }: KeysCall, usage: string): [string, string | undefined] {
   const [first, second] = operands;
   if (first !== undefined) return [first, second];
   throw new VigilaneError("SETTINGS_INVALID", "a key group is to be named", { remedy: usage });
-}
-
-function table(rows: readonly string[][]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
 }
 
 const say = (text: string) => void process.stdout.write(`${text}\n`);

@@ -50,7 +50,10 @@ export async function tryImage(argv: readonly string[]): Promise<number> {
     step("prompt", `${messages.length} messages, the whole picture as one group`);
     const timeoutMs = settings.callTimeoutSeconds * 1000;
     const client = createVisionClient(
-      { baseUrl: group.baseUrl, secret: key.secret, model: group.model, provider: group.provider, timeoutMs },
+      {
+        ...{ baseUrl: group.baseUrl, secret: key.secret, model: group.model, provider: group.provider, timeoutMs },
+        ...group.capabilities,
+      },
       context,
     );
     acquired.add(client, "vision client", (c) => c.close());

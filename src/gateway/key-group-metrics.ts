@@ -48,6 +48,18 @@ export function keyGroupMetrics({ gauge, counter, histogram }: StoreMetrics, sta
     },
     () => groups().map(({ id, latency }) => ({ ...secondsOf(latency), labels: { key_group: id } })),
   );
+  counter(
+    {
+      ...{ name: "vigilane_key_group_tokens_total", help: "Tokens of answered calls: prompt, completion." },
+      labels: ["key_group", "type"],
+    },
+    (tell) => {
+      for (const { id, tokens } of groups()) {
+        tell({ key_group: id, type: "prompt" }, tokens.prompt);
+        tell({ key_group: id, type: "completion" }, tokens.completion);
+      }
+    },
+  );
   const ofWindow = (value: (window: KeyGroupEvent["windows"][number]) => number) => (tell: Tell) => {
     for (const { id, windows } of groups()) {
       for (const window of windows) tell({ key_group: id, window: window.name }, value(window));

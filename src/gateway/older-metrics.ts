@@ -37,6 +37,21 @@ export function olderMetrics({ gauge, counter, histogram }: StoreMetrics, state:
     { name: "llm_latency_seconds", help: "How long answered LLM calls took.", ends: LATENCY_ENDS_SECONDS },
     () => [{ ...secondsOf(allLatencies(groups())), labels: {} }],
   );
+  counter(
+    {
+      ...{
+        name: "llm_token_usage_total",
+        help: "Tokens of answered LLM calls: prompt (with the picture), completion.",
+      },
+      labels: ["model", "token_type"],
+    },
+    (tell) => {
+      for (const { model, tokens } of groups()) {
+        tell({ model, token_type: "prompt" }, tokens.prompt);
+        tell({ model, token_type: "completion" }, tokens.completion);
+      }
+    },
+  );
   gauge(
     {
       ...{ name: "llm_concurrent_tasks", help: "LLM calls under way, over all key groups." },

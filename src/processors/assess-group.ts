@@ -161,7 +161,10 @@ async function judge(
     ok: true,
     networkMs: answer.networkMs,
     latencyMs: answer.latencyMs,
-    ...(answer.tokens && { tokens: answer.tokens.prompt + answer.tokens.completion }),
+    ...(answer.tokens && {
+      tokens: answer.tokens.prompt + answer.tokens.completion,
+      promptTokens: answer.tokens.prompt,
+    }),
   });
   const reading = parseVerdict(answer.text, task);
   if (reading.kind === "unreadable") {

@@ -104,6 +104,8 @@ export class Refusal extends VigilaneError {
   readonly neverSent: boolean;
   /** The network's part of the round trip, ms; null: not known. */
   networkMs: number | null = null;
+  /** Of the answer, as VisionAnswer.headers. */
+  headers: Readonly<Record<string, string>> = {};
 
   constructor(sorted: SortedRefusal, message: string, status?: number, neverSent = false) {
     super(sorted.code, message);

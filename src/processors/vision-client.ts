@@ -8,6 +8,7 @@ import { readErrorBody } from "./error-body.ts";
 import type { ChatMessage } from "./prompt.ts";
 import { networkMs, TIMING_HEADERS } from "./provider-time.ts";
 import { Refusal, type RefusedAnswer, sortRefusal, withoutSecrets } from "./refusal.ts";
+import { type AnswerForm, answerFormOf, looserForm, refusesForm, requestBody } from "./request-body.ts";
 import { tellWhenSent } from "./request-sent.ts";
 
 export interface VisionClientOptions {
@@ -20,7 +21,8 @@ export interface VisionClientOptions {
   provider?: string;
   /** Longest one call may take, ms. */
   timeoutMs: number;
-  /** The provider knows response_format json_object. Default false: the prompt alone asks for JSON. */
+  /** The provider knows response_format json_schema (the verdict's form), or json_object. Default false: the prompt alone asks for JSON. */
+  jsonSchema?: boolean;
   jsonObject?: boolean;
   /** Most tokens of an answer. Default 500. */
   maxTokens?: number;
@@ -50,7 +52,7 @@ export interface VisionAnswer {
   networkMs: number | null;
   /** The server says that it is a simulator: whoever shows the verdict must say so too. */
   simulated: boolean;
-  /** Rate-limit and request-id headers, names in lower case. */
+  /** Headers of rate limits, of whose account it is, of the request's id; names in lower case. */
   headers: Record<string, string>;
 }
 
@@ -68,6 +70,8 @@ export interface VisionClient {
 export function createVisionClient(options: VisionClientOptions, { clock }: Pick<Context, "clock">): VisionClient {
   const pool = new Agent({ keepAliveTimeout: 60_000, headersTimeout: 0, bodyTimeout: 0 });
   const provider = options.provider ?? "";
+  const maxTokens = options.maxTokens ?? 500;
+  let form: AnswerForm = answerFormOf(options);
   const openai = new OpenAI({
     apiKey: options.secret,
     baseURL: options.baseUrl,
@@ -92,6 +96,7 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
       );
       const askedAtMs = clock.monotonicMs();
       let leftAtMs = askedAtMs;
+      const askedForm = form;
       const left = () => {
         leftAtMs = clock.monotonicMs();
         onSent();
@@ -101,13 +106,7 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
         const { data, response } = await tellWhenSent(left, () =>
           openai.chat.completions
             .create(
-              {
-                model: options.model,
-                messages: [...messages],
-                temperature: 0,
-                max_tokens: options.maxTokens ?? 500,
-                ...(options.jsonObject ? { response_format: { type: "json_object" as const } } : {}),
-              },
+              requestBody({ provider, model: options.model }, { messages, maxTokens, form: askedForm }),
               // The deadline covers the body too, which openai's own time-out does not.
               {
                 timeout: Math.ceil(allowedMs) + 1_000,
@@ -129,7 +128,7 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
       } catch (error) {
         if (signal?.aborted) throw stopReason(signal);
         const timedOut = deadline.signal.aborted || error instanceof APIConnectionTimeoutError;
-        throw refusalOf(error, {
+        const refusal = refusalOf(error, {
           timedOutAfterMs: timedOut ? allowedMs : undefined,
           ownDeadline: timeoutMs < options.timeoutMs,
           secret: options.secret,
@@ -137,6 +136,10 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
           nowMs: clock.nowMs(),
           roundTripMs: clock.monotonicMs() - leftAtMs,
         });
+        if (!formRefused(refusal, askedForm)) throw refusal;
+        // Nobody's fault but of who said that it is known: asked for in a looser form from now on, this task too.
+        if (form === askedForm) form = looserForm(askedForm);
+        throw new Refusal({ ...refusal.sorted, retry: "elsewhere", blames: "nobody" }, refusal.message, refusal.status);
       } finally {
         ended.abort();
       }
@@ -144,6 +147,9 @@ export function createVisionClient(options: VisionClientOptions, { clock }: Pick
     close: () => pool.destroy(),
   };
 }
+
+const formRefused = (error: VigilaneError, form: AnswerForm): error is Refusal =>
+  form !== "prompt" && error instanceof Refusal && error.sorted.cause === "request" && refusesForm(error.message);
 
 interface Answered extends Pick<VisionAnswer, "headers" | "latencyMs" | "networkMs"> {
   askedModel: string;
@@ -224,6 +230,7 @@ function refusalOf(error: unknown, circumstances: Circumstances): VigilaneError 
     const body = readErrorBody(error.error, error.message);
     const headers = tellingHeaders(error.headers ?? new Headers());
     const refusal = answeredRefusal({ status: error.status, ...body, headers, nowMs }, provider, secret);
+    refusal.headers = headers;
     if (error.status === 429) refusal.networkMs = networkMs(roundTripMs, headers, true);
     return refusal;
   }
@@ -279,10 +286,9 @@ function stopReason(signal: AbortSignal): VigilaneError {
     : new VigilaneError("STOPPED", "the call was given up before its answer");
 }
 
+const TELLING =
+  /^(retry-after|x-ratelimit-|anthropic-ratelimit-|x-request-id$|x-vigilane-|request-id$|[a-z]+-(organization|organization-id|project)$)/;
+
 function tellingHeaders(headers: Headers): Record<string, string> {
-  const kept = [...headers].filter(
-    ([name]) =>
-      /^(retry-after|x-ratelimit-|x-request-id$|x-vigilane-|request-id$)/.test(name) || TIMING_HEADERS.test(name),
-  );
-  return Object.fromEntries(kept);
+  return Object.fromEntries([...headers].filter(([name]) => TELLING.test(name) || TIMING_HEADERS.test(name)));
 }

@@ -66,6 +66,7 @@ export function createVisionClients(timeoutMs: number, context: Pick<Context, "c
           baseUrl,
           model,
           timeoutMs,
+          jsonSchema: capabilities.jsonSchema,
           jsonObject: capabilities.jsonObject,
           maxTokens: ANSWER_TOKENS,
         };

@@ -59,6 +59,7 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     medianLatencyMs: record.has("median") ? number("median") : null,
     p95LatencyMs: record.has("p95") ? number("p95") : null,
     latency: { counts: [...LATENCY_ENDS_MS, "rest"].map((end) => number(`lat:${end}`)), sumMs: number("latencySum") },
+    tokens: { prompt: number("used:prompt"), completion: number("used:completion") },
     guardMs: number("guard"),
     keys: keys
       .split(",")

@@ -62,6 +62,8 @@ export interface CallFeedback {
   latencyMs: number;
   /** Of prompt and answer, as the provider told: stands for what the lease reserved. Absent: what was reserved stays. */
   tokens?: number;
+  /** Of them the prompt's. Absent: not known. */
+  promptTokens?: number;
   /** As the spend answered. */
   startedAt?: string;
   /** Absent: the group is not to blame, whatever became of the call. */

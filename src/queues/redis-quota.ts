@@ -154,6 +154,8 @@ export function createQuota(
             ok: feedback.ok,
             latencyMs: Math.round(feedback.latencyMs),
             ...(feedback.tokens !== undefined && { tokens: Math.max(0, Math.round(feedback.tokens)) }),
+            ...(feedback.tokens !== undefined &&
+              feedback.promptTokens !== undefined && { promptTokens: Math.max(0, Math.round(feedback.promptTokens)) }),
             ...(feedback.code && { code: feedback.code }),
             ...(feedback.startedAt && { startedAt: feedback.startedAt }),
             rate: feedback.rateRefusal ?? false,

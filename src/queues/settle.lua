@@ -1,7 +1,7 @@
 -- The end of a call (or of a try without one): what the key group learns from it, then the task's next state, at once.
 -- ARGV: id, epoch, kind, verdict (kind back: the answer that could not be read, or ""), error, meta, feedback (JSON), avoidMs
 --   kind: assessed (accepted from any epoch while the task is not done) | failed | expired | back (current epoch only)
---   feedback: { group, key, called, ok, latencyMs, tokens (of prompt and answer, where told), code, rate (a refusal for rate), early (for calls that came too close upon one another), refund (the refused call takes no place at the provider), networkMs, coolMs, offMs, blames, countsAsFailure } or ""
+--   feedback: { group, key, called, ok, latencyMs, tokens (of prompt and answer, where told), promptTokens (those of the prompt), code, rate (a refusal for rate), early (for calls that came too close upon one another), refund (the refused call takes no place at the provider), networkMs, coolMs, offMs, blames, countsAsFailure } or ""
 -- Replies { done | back | stale, word }
 local id, epoch, kind, verdict, err, meta, feedback, avoid_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local t = now()
@@ -32,6 +32,10 @@ local function learn(f)
     redis.call('HSET', g, 'median', seen[math.floor(#seen / 2) + 1], 'medianAt', ms(t), 'p95', seen[math.ceil(#seen * 0.95)])
     redis.call('HINCRBY', g, latency_field(f.latencyMs), 1)
     redis.call('HINCRBY', g, 'latencySum', f.latencyMs)
+    if f.promptTokens then
+      redis.call('HINCRBY', g, 'used:prompt', f.promptTokens)
+      redis.call('HINCRBY', g, 'used:completion', math.max(0, f.tokens - f.promptTokens))
+    end
   elseif f.code then
     redis.call('HINCRBY', g, 'fail:' .. f.code, 1)
     redis.call('HINCRBY', g, 'failed:' .. f.key, 1)

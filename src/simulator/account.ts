@@ -15,9 +15,9 @@ import { SlidingWindows, type WindowLimit } from "./sliding-windows.ts";
 /** What becomes of a call that was let in, drawn when it arrives. */
 export type Fate = "answer" | "broken" | "content" | "server" | "hang" | { status: number };
 
-/** counts: the call takes a place in the windows. */
+/** counts: the call takes a place in the windows. standing: headers of its answer. */
 export type Admission =
-  | { kind: "admitted"; counts: true; fate: Fate; latencyMs: number | null }
+  | { kind: "admitted"; counts: true; fate: Fate; latencyMs: number | null; standing?: Record<string, string> }
   | { kind: "refused"; counts: boolean; why: string; answer: Answer };
 
 export interface AccountStats {
@@ -30,7 +30,7 @@ export interface AccountStats {
   broken: number;
   /** Ended by the caller before an answer. */
   gaveUp: number;
-  /** By cause: a window's name, concurrency, key, arrears, request, content, server, status, and those of the fault `refuse`. */
+  /** By cause: a window's name, concurrency, key, arrears, request, content, server, status, atRandom, and those of the fault `refuse`. */
   refused: Record<string, number>;
   inFlight: number;
   mostInFlight: number;
@@ -74,9 +74,19 @@ export class Account {
     this.#seen.calls += 1;
     const admission = this.#decide(secret, atMs, nowMs, random);
     if (admission.counts) this.#windows.count(atMs);
-    if (admission.kind === "refused") this.refused(admission.why);
-    else this.#seen.admitted += 1;
-    return admission;
+    if (admission.kind === "refused") {
+      this.refused(admission.why);
+      return admission;
+    }
+    this.#seen.admitted += 1;
+    const standing = this.dialect.standing?.({ account: this.id, window: this.#toldWindow(atMs) });
+    return { ...admission, ...(standing && { standing }) };
+  }
+
+  #toldWindow(atMs: number) {
+    const short = Object.values(this.#windows.usage(atMs)).filter(({ windowMs }) => windowMs <= 60_000);
+    const told = short.toSorted((a, b) => b.windowMs - a.windowMs)[0];
+    return told && { limit: told.limit, remaining: Math.max(0, told.limit - told.used), freeInMs: told.windowMs };
   }
 
   #decide(secret: string, atMs: number, nowMs: number, random: Random): Admission {
@@ -92,6 +102,8 @@ export class Account {
     if (faults.deadKeys.includes(secret)) return refuse("key", dialect.unknownKey());
     if (faults.arrears) return refuse("arrears", dialect.arrears());
     if (faults.refuse !== null) return refuse(faults.refuse, refuseFor(faults.refuse, dialect, told));
+    if (faults.rateRefusalRate > 0 && random() < faults.rateRefusalRate)
+      return refuse("atRandom", refuseFor("second", dialect, told));
     if (this.#rules.mode === "enforce") {
       const counts = this.#rules.refusedCallsCount;
       const fit = this.#windows.fit(atMs);

@@ -63,10 +63,13 @@ export interface Asked {
   /** All text of the messages. */
   text: string;
   images: readonly { width: number; height: number }[];
+  /** Most tokens of the answer: what would be longer is cut. */
+  maxTokens: number;
 }
 
 /** A chat completion that marks itself as simulated, with the tokens that a Qwen3-VL model would count. */
-export function completion(id: string, createdAtMs: number, asked: Asked, content: string): Answer {
+export function completion(id: string, createdAtMs: number, asked: Asked, whole: string): Answer {
+  const content = whole.slice(0, asked.maxTokens * CHARACTERS_A_TOKEN);
   const prompt = textTokens(asked.text) + asked.images.reduce((sum, image) => sum + imageTokens(image), 0);
   const completionTokens = textTokens(content);
   return {
@@ -77,7 +80,14 @@ export function completion(id: string, createdAtMs: number, asked: Asked, conten
       created: Math.floor(createdAtMs / 1_000),
       model: MODEL,
       system_fingerprint: "simulated",
-      choices: [{ index: 0, message: { role: "assistant", content }, finish_reason: "stop", logprobs: null }],
+      choices: [
+        {
+          index: 0,
+          message: { role: "assistant", content },
+          finish_reason: content === whole ? "stop" : "length",
+          logprobs: null,
+        },
+      ],
       usage: { prompt_tokens: prompt, completion_tokens: completionTokens, total_tokens: prompt + completionTokens },
     },
   };
@@ -87,7 +97,8 @@ export function completion(id: string, createdAtMs: number, asked: Asked, conten
 export const imageTokens = ({ width, height }: { width: number; height: number }) =>
   Math.floor((width * height) / 32 ** 2) + 2;
 /** About four characters a token in English. */
-const textTokens = (text: string) => Math.ceil(text.length / 4);
+const CHARACTERS_A_TOKEN = 4;
+const textTokens = (text: string) => Math.ceil(text.length / CHARACTERS_A_TOKEN);
 
 /** What broken answers look like: cut off, talk, a form of its own, nothing at all. None of it is a readable verdict. */
 export function brokenAnswer(judgement: Judgement, random: Random): string {

@@ -4,6 +4,7 @@ import type { IncomingMessage } from "node:http";
 import sharp from "sharp";
 import { z } from "zod";
 import type { Asked } from "./answers.ts";
+import type { SpokenDialect } from "./dialects/dialect.ts";
 
 /** As DashScope's limit for requests with inline images. */
 const MAX_BODY_BYTES = 10_000_000;
@@ -34,18 +35,30 @@ const ChatRequest = z.looseObject({
     )
     .min(1),
   stream: z.boolean().nullish(),
-  response_format: z.looseObject({ type: z.string() }).nullish(),
+  response_format: z.looseObject({ type: z.string(), json_schema: z.unknown().optional() }).nullish(),
+  max_tokens: z.number().int().min(1).nullish(),
+  max_completion_tokens: z.number().int().min(1).nullish(),
+  temperature: z.number().min(0).max(2).nullish(),
 });
 
-/** Throws RequestFault. */
-export async function readChatRequest(request: IncomingMessage): Promise<Asked> {
+/** Throws RequestFault, also for what a provider of this dialect does not take. */
+export async function readChatRequest(request: IncomingMessage, dialect: SpokenDialect): Promise<Asked> {
   const parsed = ChatRequest.safeParse(parseJson(await readBody(request)));
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     throw new RequestFault(`Bad request: ${issue?.path.join(".") || "body"}: ${issue?.message ?? "unreadable"}`);
   }
-  const { messages, stream, response_format } = parsed.data;
+  const { model, messages, stream, response_format, max_tokens, max_completion_tokens, temperature } = parsed.data;
   if (stream) throw new RequestFault("This provider does not stream.");
+  const unfit = dialect.unfit({
+    model,
+    format: response_format?.type,
+    schema: response_format?.json_schema,
+    maxTokens: max_tokens ?? undefined,
+    maxCompletionTokens: max_completion_tokens ?? undefined,
+    temperature: temperature ?? undefined,
+  });
+  if (unfit !== undefined) throw new RequestFault(unfit);
   const parts = messages.flatMap(({ content }) =>
     typeof content === "string" ? [{ type: "text" as const, text: content }] : content,
   );
@@ -57,7 +70,8 @@ export async function readChatRequest(request: IncomingMessage): Promise<Asked> 
   }
   const urls = parts.flatMap((part) => (part.type === "image_url" ? [part.image_url.url] : []));
   if (urls.length > MAX_IMAGES) throw new RequestFault(`More than ${MAX_IMAGES} images.`);
-  return { text, images: await Promise.all(urls.map(decodeImage)) };
+  const maxTokens = max_completion_tokens ?? max_tokens ?? Number.POSITIVE_INFINITY;
+  return { text, images: await Promise.all(urls.map(decodeImage)), maxTokens };
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {

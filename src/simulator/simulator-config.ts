@@ -45,6 +45,8 @@ const FaultFields = z.strictObject({
   latencyMs: z.number().min(0).nullable(),
   /** Share answered with 500 or 503. */
   serverErrorRate: rate(),
+  /** Share refused at the door as if a second's window were full. */
+  rateRefusalRate: rate(),
   /** Share never answered. */
   hangRate: rate(),
   /** Share answered with a verdict that is no readable JSON. */
@@ -66,6 +68,7 @@ const NO_FAULTS: Faults = {
   hang: false,
   latencyMs: null,
   serverErrorRate: 0,
+  rateRefusalRate: 0,
   hangRate: 0,
   brokenJsonRate: 0,
   contentRefusalRate: 0,

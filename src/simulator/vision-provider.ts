@@ -146,11 +146,11 @@ async function answerChat(request: IncomingMessage, response: ServerResponse, ac
   if (admission.fate === "hang") return;
   const dueMs = atMs + (admission.latencyMs ?? accounts.drawLatencyMs());
   try {
-    const asked = await readChatRequest(request);
+    const asked = await readChatRequest(request, account.dialect);
     await accounts.context.clock.sleep(dueMs - accounts.context.clock.monotonicMs(), gone.signal);
     const { headers, ...answer } = accounts.answerOf(admission.fate, asked, account);
     const worked = account.dialect.worked?.(accounts.context.clock.monotonicMs() - atMs);
-    send(response, { ...answer, headers: { ...worked, ...headers } });
+    send(response, { ...answer, headers: { ...worked, ...admission.standing, ...headers } });
   } catch (error) {
     if (gone.signal.aborted) return;
     if (!(error instanceof RequestFault)) throw error;

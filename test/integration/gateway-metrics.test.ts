@@ -35,6 +35,7 @@ const good = keyGroup(1, {
   ...{ id: "qwen-a", model: "qwen-vl-plus", simulated: false, state: "in_use", inFlight: 2, guardMs: 15 },
   ...{ calls: 13, ok: 9, rejected429: 1, failures: { RATE_LIMITED: 1, PROVIDER_FAILED: 1 } },
   latency: { counts: [4, 3, 1, 0, 0, 0, 1], sumMs: 40_500 },
+  tokens: { prompt: 9_000, completion: 810 },
   windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000, unit: "requests", kind: "sliding", used: 3 }],
   keys: [
     { ...key, id: "key-1", state: "in_use", calls: 8, ok: 6, failed: 1 },
@@ -46,6 +47,7 @@ const cooling = keyGroup(2, {
   ...{ id: "qwen-b", model: "qwen-vl-plus", simulated: false, state: "cooling", coolingLeftMs: 4_000, inFlight: 0 },
   ...{ cause: 'ODD "CAUSE"\\', calls: 1, ok: 0, rejected429: 0, failures: { 'ODD "CAUSE"\\': 1 } },
   latency: { counts: [], sumMs: 0 },
+  tokens: { prompt: 1_000, completion: 90 },
   windows: [],
   keys: [{ ...key, id: "key-1", state: "cooling", leftMs: 4_000, calls: 1, ok: 0, failed: 1 }],
 });
@@ -76,6 +78,12 @@ test("calls by key group and outcome, refusals by cause, latencies, windows, sta
     "vigilane_key_group_refusals_total{key_group=qwen-a,cause=RATE_LIMITED}": 1,
     "vigilane_key_group_refusals_total{key_group=qwen-a,cause=PROVIDER_FAILED}": 1,
     'vigilane_key_group_refusals_total{key_group=qwen-b,cause=ODD "CAUSE"\\}': 1,
+  });
+  expect(of("key_group_tokens_total")).toEqual({
+    "vigilane_key_group_tokens_total{key_group=qwen-a,type=prompt}": 9_000,
+    "vigilane_key_group_tokens_total{key_group=qwen-a,type=completion}": 810,
+    "vigilane_key_group_tokens_total{key_group=qwen-b,type=prompt}": 1_000,
+    "vigilane_key_group_tokens_total{key_group=qwen-b,type=completion}": 90,
   });
   const latency = families.get("vigilane_key_group_latency_seconds");
   const buckets = latency?.samples.filter(({ labels }) => labels.key_group === "qwen-a") ?? [];
@@ -146,6 +154,10 @@ test("beside them the older system's names, each series once", async () => {
     "tasks_processed_total{status=superseded}": 368,
     "task_queue_size{queue_type=waiting}": 3,
     "task_queue_size{queue_type=in_flight}": 11,
+  });
+  expect(values(families, "llm_token_usage_total")).toEqual({
+    "llm_token_usage_total{model=qwen-vl-plus,token_type=prompt}": 10_000,
+    "llm_token_usage_total{model=qwen-vl-plus,token_type=completion}": 900,
   });
   const latency = values(families, "llm_latency_seconds");
   expect(Object.keys(latency).slice(0, 7)).toEqual(

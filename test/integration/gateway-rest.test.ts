@@ -78,6 +78,7 @@ test("snapshot, cameras and key groups: what the store says; a camera nobody ren
     medianLatencyMs: 300,
     p95LatencyMs: 320,
     latency: { counts: [1, 0, 0, 0, 0, 0, 0], sumMs: 300 },
+    tokens: { prompt: 1_000, completion: 90 },
     guardMs: 25,
     keys: [],
   };

@@ -51,11 +51,15 @@ test("a refused key is seen in REST, history, socket, metrics and the older pool
   await eventually(() => group("refused")).toMatchObject({
     ...{ state: "disabled", cause: "KEY_REJECTED", ok: 0, keys: [{ id: "key-2", state: "disabled", ok: 0 }] },
   });
+  const told = [...outcomes.values()].map(([result]) => result?.metadata?.tokens);
+  const sum = (kind: "prompt" | "completion") => told.reduce((all, tokens) => all + (tokens?.[kind] ?? 0), 0);
+  expect(Math.min(sum("prompt"), sum("completion"))).toBeGreaterThan(6);
   await eventually(() => group("good")).toMatchObject({
     calls: 6,
     ok: 6,
     inFlight: 0,
     latency: { counts: [6, 0, 0, 0, 0, 0, 0] },
+    tokens: { prompt: sum("prompt"), completion: sum("completion") },
   });
   const failed = (await group("refused"))?.failures.KEY_REJECTED ?? 0;
   expect(failed).toBeGreaterThan(0);
@@ -77,8 +81,8 @@ test("a refused key is seen in REST, history, socket, metrics and the older pool
   expect(refusals.map(({ labels, value }) => [labels.key_group, labels.cause, value])).toEqual([
     ["refused", "KEY_REJECTED", failed],
   ]);
-  const told = ["/api/key-groups", "/api/key-groups/events", "/api/snapshot", "/api-key-pool/health", "/metrics"];
-  for (const path of [...told, "/scheduler/stats"]) {
+  const paths = ["/api/key-groups", "/api/key-groups/events", "/api/snapshot", "/api-key-pool/health", "/metrics"];
+  for (const path of [...paths, "/scheduler/stats"]) {
     const answer = await text(path);
     expect([path, answer.includes(SECRET) || answer.includes("sim-key-01")]).toEqual([path, false]);
   }

@@ -249,6 +249,7 @@ export function keyGroup(n: number, over: Partial<KeyGroupEvent> = {}): KeyGroup
     failures: {},
     medianLatencyMs: 960,
     p95LatencyMs: 1_480,
+    tokens: { prompt: (1_196 + n * 31) * 1_000, completion: (1_196 + n * 31) * 90 },
     latency: { counts: [0, 700 + n * 20, 480 + n * 11, 16, 0, 0, 0], sumMs: (1_196 + n * 31) * 990 },
     guardMs: 14.6,
     keys: [keyOf(n)],

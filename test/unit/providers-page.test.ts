@@ -108,7 +108,10 @@ ${dialects.join("\n")}
 
 Kinds of windows for a second, a minute and a day; *sliding* is the strictest and right wherever the provider does not say. *Refused
 count*: refused calls take a place in the windows too. At DashScope and OpenAI a limit of a minute may be enforced as a sixtieth of it
-each second.
+each second. *JSON*: the strictest of these is asked for - \`response_format\` json_schema with the verdict's own schema, else json_object, else
+the prompt alone - and \`capabilities\` in the keys' file says otherwise. A server that refuses the form is asked in the next looser one from then
+on; the task is tried again. *Most tokens* is what the limit of an answer is called; OpenAI's reasoning models (o…, gpt-5…) get
+\`max_completion_tokens\` at a custom server too, and no temperature anywhere.
 
 | provider | base URL | quota of | windows | refused count | JSON | most tokens |
 | --- | --- | --- | --- | --- | --- | --- |

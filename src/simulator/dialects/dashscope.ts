@@ -16,6 +16,11 @@ const FULL = {
 } as const;
 
 export const dashscope: SpokenDialect = {
+  // Its models that see pictures know JSON, but no schema of it (…/json-mode).
+  unfit: ({ format }) =>
+    format === "json_schema"
+      ? "<400> InternalError.Algo.InvalidParameter: 'response_format' of type 'json_schema' is not supported by this model."
+      : undefined,
   worked: (ms) => ({ "req-cost-time": ms.toFixed(0) }),
   full({ kind, tellsWait, freeInMs }) {
     const [code, message] = FULL[kind];

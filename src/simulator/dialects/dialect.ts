@@ -20,7 +20,30 @@ export interface Full {
   nowMs: number;
 }
 
+/** What a request asks for besides its messages, as far as providers differ in it. */
+export interface Parameters {
+  model: string;
+  /** Of response_format; undefined: none was sent. */
+  format: string | undefined;
+  /** Of response_format json_schema. */
+  schema: unknown;
+  maxTokens: number | undefined;
+  maxCompletionTokens: number | undefined;
+  temperature: number | undefined;
+}
+
+/** One account as the headers of an answer show it. */
+export interface Standing {
+  account: string;
+  /** The request's window that providers tell of: the longest up to a minute; undefined: there is none. */
+  window: { limit: number; remaining: number; freeInMs: number } | undefined;
+}
+
 export interface SpokenDialect {
+  /** Why this provider does not take such a request; undefined: it does. */
+  unfit(asked: Parameters): string | undefined;
+  /** Headers of an answer that say whose account it is and how much of its window is left. Absent: this provider does not say. */
+  standing?(standing: Standing): Record<string, string>;
   /** Headers in which an answer says for how long it was worked on. Absent: this provider does not say. */
   worked?(ms: number): Record<string, string>;
   full(full: Full): Answer;

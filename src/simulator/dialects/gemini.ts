@@ -46,6 +46,7 @@ function quotaFull({ kind, limit, freeInMs, tellsWait }: Full): Answer {
 }
 
 export const gemini: SpokenDialect = {
+  unfit: () => undefined,
   worked: (ms) => ({ "server-timing": `gfet4t7; dur=${ms.toFixed(0)}` }),
   full: quotaFull,
   unknownKey: () =>

@@ -1,4 +1,4 @@
-/** A server that says as little as HTTP lets it (RFC 9110, RFC 6585): statuses, a plain text, Retry-After. */
+/** A server that knows and says as little as HTTP lets it (RFC 9110, RFC 6585): statuses, a plain text, Retry-After. */
 import type { Answer } from "../answers.ts";
 import { type SpokenDialect, wholeSeconds } from "./dialect.ts";
 
@@ -14,6 +14,11 @@ const FULL = {
 } as const;
 
 export const generic: SpokenDialect = {
+  // It knows what every server knows.
+  unfit({ format, maxCompletionTokens }) {
+    if (format !== undefined) return "Unknown parameter: 'response_format'";
+    return maxCompletionTokens === undefined ? undefined : "Unknown parameter: 'max_completion_tokens'";
+  },
   full({ kind, tellsWait, freeInMs }) {
     const answer = plain(429, FULL[kind]);
     return tellsWait ? { ...answer, headers: { "retry-after": String(wholeSeconds(freeInMs)) } } : answer;

@@ -1,5 +1,32 @@
 /** https://platform.openai.com/docs/guides/error-codes and …/rate-limits: the message names the window and the wait. */
-import { type Full, openAiFrame, type SpokenDialect, wholeSeconds } from "./dialect.ts";
+import { type Full, openAiFrame, type Parameters, type SpokenDialect, wholeSeconds } from "./dialect.ts";
+
+/** …/docs/guides/reasoning: these take neither max_tokens nor a temperature of one's own. */
+const REASONING = /^(o\d|gpt-5)/;
+
+function unfit({ model, format, schema, maxTokens, temperature }: Parameters): string | undefined {
+  if (REASONING.test(model) && maxTokens !== undefined)
+    return "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+  if (REASONING.test(model) && (temperature ?? 1) !== 1)
+    return `Unsupported value: 'temperature' does not support ${temperature} with this model. Only the default (1) value is supported.`;
+  return format === "json_schema" ? unfitSchema(schema) : undefined;
+}
+
+/** …/docs/guides/structured-outputs: strict, so every field is required and no other allowed. */
+function unfitSchema(sent: unknown): string | undefined {
+  const { name, strict, schema } = Object(sent) as Record<string, unknown>;
+  const { type, properties, required, additionalProperties } = Object(schema) as Record<string, unknown>;
+  if (typeof name !== "string") return "Missing required parameter: 'response_format.json_schema.name'.";
+  const said = `Invalid schema for response_format '${name}': In context=(), `;
+  if (type !== "object") return `${said}schema must be a JSON Schema of 'type: "object"'.`;
+  if (strict !== true) return undefined;
+  if (additionalProperties !== false)
+    return `${said}'additionalProperties' is required to be supplied and to be false.`;
+  const missing = Object.keys(Object(properties)).find((key) => !Array.isArray(required) || !required.includes(key));
+  return missing === undefined
+    ? undefined
+    : `${said}'required' is required to include every key. Missing '${missing}'.`;
+}
 
 const ORGANIZATION = "simulated-vision in organization simulated";
 
@@ -44,6 +71,15 @@ function windowFull({ kind, limit, freeInMs, tellsWait }: Full & { kind: keyof t
 }
 
 export const openai: SpokenDialect = {
+  unfit,
+  standing: ({ account, window }) => ({
+    "openai-organization": `simulated-${account}`,
+    ...(window && {
+      "x-ratelimit-limit-requests": String(window.limit),
+      "x-ratelimit-remaining-requests": String(window.remaining),
+      "x-ratelimit-reset-requests": span(window.freeInMs),
+    }),
+  }),
   worked: (ms) => ({ "openai-processing-ms": ms.toFixed(0) }),
   full(full) {
     const { kind } = full;

@@ -32,6 +32,7 @@ function full({ kind, limit, freeInMs, tellsWait, nowMs }: Full): Answer {
 }
 
 export const openrouter: SpokenDialect = {
+  unfit: () => undefined,
   full,
   unknownKey: () => framed(401, "User not found."),
   arrears: () =>

@@ -11,6 +11,7 @@ const bare = (code: number, type: string, message: string): Answer => ({
 });
 
 export const vllm: SpokenDialect = {
+  unfit: () => undefined,
   full: () => ({
     status: 503,
     body: {
