@@ -50,9 +50,8 @@ export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
 }
 
 /** What lasts: a call that is under way is no change, and a key that nothing is wrong with follows its group silently. */
-export function statesOf({ id, state, cause, coolingLeftMs, keys }: KeyGroupEvent): Seen[] {
-  const returns = keys.filter((key) => key.state === "disabled" && key.leftMs > 0).map((key) => key.leftMs);
-  const left = { cooling: coolingLeftMs, disabled: returns.length > 0 ? Math.min(...returns) : null };
+export function statesOf({ id, state, cause, coolingLeftMs, disabledLeftMs, keys }: KeyGroupEvent): Seen[] {
+  const left = { cooling: coolingLeftMs, disabled: disabledLeftMs };
   const group: Seen = {
     who: id,
     state: state === "in_use" ? "available" : state,
@@ -62,8 +61,10 @@ export function statesOf({ id, state, cause, coolingLeftMs, keys }: KeyGroupEven
   return [group, ...keys.map((key) => keyStateOf(id, key))];
 }
 
-function keyStateOf(group: string, { id, state, cause, leftMs }: KeyGroupEvent["keys"][number]): Seen {
+function keyStateOf(group: string, { id, state, cause, cools, leftMs }: KeyGroupEvent["keys"][number]): Seen {
   const who = `${group}/${id}`;
-  if (state === "disabled" && leftMs > 0) return { who, state, cause: cause ?? "", leftMs };
+  // Its own trouble, and not its group's.
+  if (cools !== null && (state === "disabled" || state === "cooling"))
+    return { who, state, cause: cause ?? "", leftMs };
   return { who, state: "available", cause: "", leftMs: null };
 }

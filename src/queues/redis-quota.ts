@@ -11,14 +11,14 @@ import { SpentLately } from "./spent-lately.ts";
 import { windowsByAccount, zonesOf } from "./window.ts";
 
 const registerScript = script("register");
-const takeScript = script("take", "run", "choose");
+const takeScript = script("take", "run", "key-state", "choose");
 const markQueuedScript = script("mark-queued");
-const spendScript = script("spend", "run");
+const spendScript = script("spend", "run", "key-state");
 const snapshotScript = script("snapshot");
 const stirringScript = script("stirring");
 const leavingScript = script("leaving");
 const restampScript = script("restamp");
-export const settleScript = script("settle", "guard");
+export const settleScript = script("settle", "key-state", "guard");
 
 /** An unspent lease lapses after so long: more than any queue and event loop needs, less than a person notices. */
 const LEASE_MS = 1_000;
@@ -108,6 +108,7 @@ export function createQuota(
           bound = "0",
           startedAt = "",
           refusals = "0",
+          probes = "",
         ] = Texts.parse(reply);
         if (kind === "back") return { kind, why: a, became: b };
         if (kind === "wait") {
@@ -130,6 +131,7 @@ export function createQuota(
           startedAt,
           keyId,
           unreadable: unreadable ? Unreadable.parse(JSON.parse(unreadable)) : null,
+          probes: z.array(z.enum(["group", "key"])).parse(probes.split(",").filter(Boolean)),
         };
       }
     },
@@ -154,8 +156,9 @@ export function createQuota(
             early: feedback.cameTooEarly ?? false,
             refund: feedback.takesNoPlace ?? false,
             ...(feedback.networkMs != null && { networkMs: Math.round(feedback.networkMs * 100) / 100 }),
-            coolMs: feedback.coolMs ?? 0,
-            offMs: feedback.keyOffMs ?? 0,
+            ...(feedback.says && { says: feedback.says }),
+            ...(feedback.probes?.length && { probe: feedback.probes.join(",") }),
+            random: feedback.random ?? 0.5,
           })
         : "";
       const args = [
@@ -167,8 +170,8 @@ export function createQuota(
         ending.kind === "back" ? ending.avoidMs : 0,
       ];
       lately.ended(lease, ending.kind === "assessed" ? args : null, clock.monotonicMs());
-      const [kind = "stale", word = ""] = Texts.parse(await settleScript.run(redis, [PREFIX], args));
-      return { kind: z.enum(["done", "back", "stale"]).parse(kind), word };
+      const [kind = "stale", word = "", rests = "0"] = Texts.parse(await settleScript.run(redis, [PREFIX], args));
+      return { kind: z.enum(["done", "back", "stale"]).parse(kind), word, restMs: Number(rests) };
     },
 
     async stirring(withinMs) {

@@ -1,8 +1,11 @@
 -- The end of a call (or of a try without one): what the key group learns from it, then the task's next state, at once.
 -- ARGV: id, epoch, kind, verdict (kind back: the answer that could not be read, or ""), error, meta, feedback (JSON), avoidMs
 --   kind: assessed (accepted from any epoch while the task is not done) | failed | expired | back (current epoch only)
---   feedback: { group, key, called, ok, latencyMs, tokens (of prompt and answer, where told), code, rate (a refusal for rate), early (for calls that came too close upon one another), refund (the refused call takes no place at the provider), networkMs, coolMs, offMs, blames, countsAsFailure } or ""
--- Replies { done | back | stale, word }
+--   feedback: { group, key, called, ok, latencyMs, tokens (of prompt and answer, where told), code, rate (a refusal for rate),
+--     early (for calls that came too close upon one another), refund (the refused call takes no place at the provider), networkMs,
+--     startedAt, says: { group, key, cools } (of a call that was no success, quota.ts), probe ("group", "key", "group,key" or ""),
+--     random } or ""
+-- Replies { done | back | stale, word, ms that the group rests because of this call (0: it does not) }
 local id, epoch, kind, verdict, err, meta, feedback, avoid_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local t = now()
 
@@ -15,72 +18,122 @@ local function latency_field(took)
   return 'lat:rest'
 end
 
+local SUCCESS = { kind = 'succeeded' }
+local NOTHING = { kind = 'returned' }
+-- What is said of a group by these is a failure among its recent calls.
+local FAILURES = { limited = true, failed = true, refused = true }
+
+-- The share of failures after this call, whose fields go onto `into`.
+local function share_after(f, at, failure, into)
+  local left = 0.5 ^ (math.max(0, t - num(f[at + 2])) / HALF_LIFE_MS)
+  local failed, succeeded = num(f[at]) * left + (failure and 1 or 0), num(f[at + 1]) * left + (failure and 0 or 1)
+  for field, v in pairs({ shareFailed = failed, shareOk = succeeded }) do
+    into[#into + 1] = field
+    into[#into + 1] = string.format('%.6f', v)
+  end
+  into[#into + 1] = 'shareAt'
+  into[#into + 1] = ms(t)
+  return failed / (failed + succeeded + ASSUMED_SUCCESSES)
+end
+
+-- One record learns from the call. Returns whether it took calls before and takes none now. Why is kept beside it, for people.
+local function learn_one(s, said, probe, cool, f, into)
+  local before, cooled_before, off_before = may_call(s, t), s.coolUntil, s.off
+  learn_state(s, said, probe, t, cool, f.random or 0.5)
+  changes_of(s, into)
+  local refused = s.off == 'refused' and said.kind == 'refused' and (probe or off_before ~= 'refused')
+  if refused or (s.off == 'no' and s.coolUntil > cooled_before) then
+    for field, v in pairs({ cause = f.code or '', cools = f.says.cools, ['until'] = refused and tonumber(said.untilInMs) and ms(t + said.untilInMs) or '' }) do
+      into[#into + 1] = field .. s.suffix
+      into[#into + 1] = v
+    end
+  end
+  return before ~= 'no' and may_call(s, t) == 'no'
+end
+
+-- Replies for how long the group rests because of this call.
 local function learn(f)
-  local g = k('group:' .. f.group)
-  if redis.call('EXISTS', g) == 0 then return end
+  local g, of_key = k('group:' .. f.group), ':' .. f.key
+  local fields = { 'account', 'shareFailed', 'shareOk', 'shareAt' }
+  state_fields(fields, '')
+  state_fields(fields, of_key)
+  local known = redis.call('HMGET', g, unpack(fields))
+  if not known[1] then return 0 end
   if f.called then learn_guard(g, f.ok, f.early, f.networkMs) end
+  local whole, key = state_from(known, 5, ''), state_from(known, 12, of_key)
+  local says = f.says
+  local of_group, of_its_key = f.ok and SUCCESS or says and says.group or NOTHING, f.ok and SUCCESS or says and says.key or NOTHING
+  local probe, rested, random = f.probe or '', whole.coolUntil, f.random or 0.5
+  local record, share = {}, 0
+  if f.ok or FAILURES[of_group.kind] then share = share_after(known, 2, not f.ok, record) end
+  local function cool(said) return said.rest and rest_of(said.rest, share, random) or 0 end
+  local probes_group, probes_key = string.find(probe, 'group', 1, true), string.find(probe, 'key', 1, true)
+  local shut_group = learn_one(whole, of_group, probes_group, cool(of_group), f, record)
+  local shut_key = learn_one(key, of_its_key, probes_key, cool(of_its_key), f, record)
   if f.ok then
     redis.call('HINCRBY', g, 'ok', 1)
-    redis.call('HINCRBY', g, 'ok:' .. f.key, 1)
-    redis.call('HDEL', g, 'cause')
+    redis.call('HINCRBY', g, 'ok' .. of_key, 1)
     local list = k('latency:' .. f.group)
     redis.call('LPUSH', list, f.latencyMs)
     redis.call('LTRIM', list, 0, 30)
     local seen = redis.call('LRANGE', list, 0, -1)
     for i = 1, #seen do seen[i] = num(seen[i]) end
     table.sort(seen)
-    redis.call('HSET', g, 'median', seen[math.floor(#seen / 2) + 1], 'medianAt', ms(t), 'p95', seen[math.ceil(#seen * 0.95)])
+    for field, v in pairs({ median = seen[math.floor(#seen / 2) + 1], medianAt = ms(t), p95 = seen[math.ceil(#seen * 0.95)] }) do
+      record[#record + 1] = field
+      record[#record + 1] = v
+    end
     redis.call('HINCRBY', g, latency_field(f.latencyMs), 1)
     redis.call('HINCRBY', g, 'latencySum', f.latencyMs)
   elseif f.code then
     redis.call('HINCRBY', g, 'fail:' .. f.code, 1)
-    redis.call('HINCRBY', g, 'failed:' .. f.key, 1)
+    redis.call('HINCRBY', g, 'failed' .. of_key, 1)
     if f.rate then redis.call('HINCRBY', g, 'rejected429', 1) end
   end
-  -- A later cool-down never shortens an earlier one.
-  if f.coolMs and f.coolMs > 0 then
-    local till = math.max(num(redis.call('HGET', g, 'coolUntil')), t + f.coolMs)
-    redis.call('HSET', g, 'coolUntil', ms(till), 'cause', f.code or '')
-    redis.call('ZADD', k'free', 'XX', ms(till), f.group) -- not for a group that was removed meanwhile
+  if #record > 0 then redis.call('HSET', g, unpack(record)) end
+  -- Not for a group that was removed meanwhile.
+  local may, at = may_call(whole, t)
+  if may == 'no' then redis.call('ZADD', k'free', 'XX', ms(at or t + 60000), f.group)
+  elseif probe ~= '' then redis.call('ZADD', k'free', 'XX', 'LT', ms(t), f.group) end
+  if shut_group or shut_key then
+    give_back(function(group, one) return group == f.group and (shut_group or one == f.key) end)
   end
-  if f.offMs and f.offMs > 0 then
-    local field = 'off:' .. f.key
-    local till = math.max(num(redis.call('HGET', g, field)), t + f.offMs)
-    redis.call('HSET', g, field, ms(till), 'cause', f.code or '', 'cause:' .. f.key, f.code or '')
-  end
+  return whole.coolUntil > rested and whole.coolUntil - t or 0
 end
 
 -- by: whose call it was, which for a verdict of an older epoch is not the record's last taking.
-local group, called, by = '', true, nil
+local group, called, by, probed, rests = '', true, nil, false, '0'
 if feedback ~= '' then
   local f = cjson.decode(feedback)
   group, called = f.group, f.called
   if f.called then by = { group = f.group, key = f.key, startedAt = f.startedAt } end
   if f.refund then unstamp(id .. '#' .. epoch) else end_call(id .. '#' .. epoch, f.tokens) end
-  learn(f)
+  rests = ms(learn(f))
+  probed = (f.probe or '') ~= '' and not f.ok
 end
 
 local r = read(id)
-if not r then return { 'stale', 'unknown task' } end
+if not r then return { 'stale', 'unknown task', rests } end
 if r.s == 'done' then
   -- The same ending told twice (its answer was lost): it is done.
-  if kind == 'failed' and r.o == 'failed' and r.e == epoch then return { 'done', 'failed' } end
+  if kind == 'failed' and r.o == 'failed' and r.e == epoch then return { 'done', 'failed', rests } end
   redis.call('HINCRBY', k'counters', 'late', 1)
-  return { 'stale', 'ended already: ' .. (r.o or '') }
+  return { 'stale', 'ended already: ' .. (r.o or ''), rests }
 end
 if kind == 'assessed' then
   finish(id, r, 'assessed', verdict, '', meta, by)
-  return { 'done', 'assessed' }
+  return { 'done', 'assessed', rests }
 end
-if r.e ~= epoch or r.s == 'waiting' then return { 'stale', 'taken anew since' } end
+if r.e ~= epoch or r.s == 'waiting' then return { 'stale', 'taken anew since', rests } end
 if kind == 'back' then
   if verdict ~= '' then redis.call('HSET', k('task:' .. id), 'un', verdict) end
-  -- A refusal counts towards the most that are tolerated; what never reached the provider was no attempt.
-  if called and feedback ~= '' and verdict == '' then redis.call('HINCRBY', k('task:' .. id), 'f', 1) end
-  if not called and num(r.a) > 0 then r.a = tostring(redis.call('HINCRBY', k('task:' .. id), 'a', -1)) end
+  -- A refusal counts towards the most that are tolerated; what never reached the provider was no attempt, and a probe is not the
+  -- task's.
+  if called and feedback ~= '' and verdict == '' and not probed then redis.call('HINCRBY', k('task:' .. id), 'f', 1) end
+  if (not called or probed) and num(r.a) > 0 then r.a = tostring(redis.call('HINCRBY', k('task:' .. id), 'a', -1)) end
   if called and feedback ~= '' then redis.call('HINCRBY', k'counters', 'calledAgain', 1) end
   local became = go_back(id, r, group, avoid_ms)
-  return { 'back', became }
+  return { 'back', became, rests }
 end
 finish(id, r, kind, '', err, meta, by)
-return { 'done', kind }
+return { 'done', kind, rests }

@@ -57,6 +57,8 @@ type Standing = keyof typeof STANDINGS;
 
 const EVENTS: Record<string, KeyEvent> = {
   taken: { kind: "taken", endsByMs: NOW + 9_000 },
+  begun: { kind: "begun", probe: false, endsByMs: NOW + 9_000 },
+  "probe begun": { kind: "begun", probe: true, endsByMs: NOW + 9_000 },
   returned: { kind: "returned", probe: false },
   "probe returned": { kind: "returned", probe: true },
   succeeded: { kind: "succeeded", probe: false },
@@ -75,18 +77,18 @@ const EVENTS: Record<string, KeyEvent> = {
 
 /** The state after each event, in the order of EVENTS: a available, u in use, c cooling, d disabled. */
 const TABLE: Record<Standing, string> = {
-  //                       tk rt rt✓ ok ok✓ in in✓ li li✓ fa fa✓ re re✓ off on
-  fresh: "                 u  a  a   a  a   a  a   c  c   c  c   d  d   d   a",
-  "rested after cooling": "u  a  a   a  a   a  a   c  c   c  c   d  d   d   a",
-  "in use": "              u  u  u   u  u   u  u   c  c   c  c   d  d   d   u",
-  cooling: "               c  c  c   c  c   c  c   c  c   c  c   d  d   d   c",
-  "breaker open": "        c  c  c   c  c   c  c   c  c   c  c   d  d   d   c",
-  "half-open": "           c  c  c   c  a   c  a   c  c   c  c   d  d   d   a",
-  "half-open, probing": "  c  c  c   c  a   c  a   c  c   c  c   d  d   d   u",
-  disabled: "              d  d  d   d  a   d  a   d  c   d  d   d  d   d   u",
-  "disabled, probe due": " d  d  d   d  a   d  a   d  c   d  d   d  d   d   a",
-  "disabled, probing": "   d  d  d   d  a   d  a   d  c   d  d   d  d   d   u",
-  "switched off": "        d  d  d   d  d   d  d   d  d   d  d   d  d   d   u",
+  //                       tk be be✓ rt rt✓ ok ok✓ in in✓ li li✓ fa fa✓ re re✓ off on
+  fresh: "                 u  a  a   a  a   a  a   a  a   c  c   c  c   d  d   d   a",
+  "rested after cooling": "u  a  a   a  a   a  a   a  a   c  c   c  c   d  d   d   a",
+  "in use": "              u  u  u   u  u   u  u   u  u   c  c   c  c   d  d   d   u",
+  cooling: "               c  c  c   c  c   c  c   c  c   c  c   c  c   d  d   d   c",
+  "breaker open": "        c  c  c   c  c   c  c   c  c   c  c   c  c   d  d   d   c",
+  "half-open": "           c  c  c   c  c   c  a   c  a   c  c   c  c   d  d   d   a",
+  "half-open, probing": "  c  c  c   c  c   c  a   c  a   c  c   c  c   d  d   d   u",
+  disabled: "              d  d  d   d  d   d  a   d  a   d  c   d  d   d  d   d   u",
+  "disabled, probe due": " d  d  d   d  d   d  a   d  a   d  c   d  d   d  d   d   a",
+  "disabled, probing": "   d  d  d   d  d   d  a   d  a   d  c   d  d   d  d   d   u",
+  "switched off": "        d  d  d   d  d   d  d   d  d   d  d   d  d   d  d   d   u",
 };
 const LETTERS: Record<string, KeyState> = { a: "available", u: "in_use", c: "cooling", d: "disabled" };
 
@@ -173,9 +175,10 @@ describe("what is disabled", () => {
     expect(afterEvent(record, { kind: "succeeded", probe: true }, atMs, EVEN)).toEqual(FRESH);
   });
 
-  test("where its end is known, it is probed then", () => {
-    const untilMs = NOW + 7 * 3_600_000;
-    expect(following(FRESH, { ...refusal, probe: false, untilMs }).probeAtMs).toBe(untilMs);
+  test("where its end is known, it is probed then at the latest", () => {
+    const probeAt = (untilMs: number) => following(FRESH, { ...refusal, probe: false, untilMs }).probeAtMs - NOW;
+    expect(probeAt(NOW + 7 * 3_600_000)).toBe(MINUTE);
+    expect(probeAt(NOW + 20_000)).toBe(20_000);
   });
 
   test("other calls that were under way only confirm it", () => {
