@@ -23,13 +23,14 @@ local NOTHING = { kind = 'returned' }
 -- What is said of a group by these is a failure among its recent calls.
 local FAILURES = { limited = true, failed = true, refused = true }
 
--- The share of failures after this call, whose fields go onto `into`.
+-- The share of failures, with this call (failure: true or false) or without (nil). What it is made of goes onto `into`.
 local function share_after(f, at, failure, into)
+  if failure == nil then return num(f[at]) / (num(f[at]) + num(f[at + 1]) + ASSUMED_SUCCESSES) end
   local left = 0.5 ^ (math.max(0, t - num(f[at + 2])) / HALF_LIFE_MS)
   local failed, succeeded = num(f[at]) * left + (failure and 1 or 0), num(f[at + 1]) * left + (failure and 0 or 1)
   for field, v in pairs({ shareFailed = failed, shareOk = succeeded }) do
     into[#into + 1] = field
-    into[#into + 1] = string.format('%.6f', v)
+    into[#into + 1] = string.format('%.17g', v)
   end
   into[#into + 1] = 'shareAt'
   into[#into + 1] = ms(t)
@@ -39,7 +40,7 @@ end
 -- One record learns from the call. Returns whether it took calls before and takes none now. Why is kept beside it, for people.
 local function learn_one(s, said, probe, cool, f, into)
   local before, cooled_before, off_before = may_call(s, t), s.coolUntil, s.off
-  learn_state(s, said, probe, t, cool, f.random or 0.5)
+  learn_state(s, said, probe, t, cool, f.random)
   changes_of(s, into)
   local refused = s.off == 'refused' and said.kind == 'refused' and (probe or off_before ~= 'refused')
   if refused or (s.off == 'no' and s.coolUntil > cooled_before) then
@@ -63,9 +64,10 @@ local function learn(f)
   local whole, key = state_from(known, 5, ''), state_from(known, 12, of_key)
   local says = f.says
   local of_group, of_its_key = f.ok and SUCCESS or says and says.group or NOTHING, f.ok and SUCCESS or says and says.key or NOTHING
-  local probe, rested, random = f.probe or '', whole.coolUntil, f.random or 0.5
-  local record, share = {}, 0
-  if f.ok or FAILURES[of_group.kind] then share = share_after(known, 2, not f.ok, record) end
+  local probe, rested, random = f.probe or '', whole.coolUntil, f.random
+  local record, failure = {}, nil
+  if f.ok or FAILURES[of_group.kind] then failure = not f.ok end
+  local share = share_after(known, 2, failure, record)
   local function cool(said) return said.rest and rest_of(said.rest, share, random) or 0 end
   local probes_group, probes_key = string.find(probe, 'group', 1, true), string.find(probe, 'key', 1, true)
   local shut_group = learn_one(whole, of_group, probes_group, cool(of_group), f, record)
