@@ -147,7 +147,7 @@ class World {
     const { records } = this;
     const whole = mayCall(records.group, nowMs).kind;
     const free = this.on.filter((id) => mayCall(records[id as "a"], nowMs).kind !== "no");
-    const [least] = await store.redis.zrange("{vl}:wait", 0, 0);
+    const [least] = await store.redis.zrange("{vl}:wait", "0", "0");
     const [lease] = (await this.quota.take(1)).taken;
     expect(lease !== undefined, "a lease was granted").toBe(whole !== "no" && free.length > 0 && least !== undefined);
     if (!lease) return;
