@@ -25,16 +25,27 @@ local function probing_until(g, key, probe, ends)
   if string.find(probe, 'key', 1, true) then redis.call('HSET', g, 'probing:' .. key, ms(ends)) end
 end
 
--- A task's lease is over, and the call with it as far as we know: group and key have one less under way, and what was probed
--- with it may be probed again.
+-- Group and key have one call less under way. f: their counts, from `at` on; onto `into`.
+local function in_flight_less(f, at, key, into)
+  for i, field in ipairs({ 'inFlight', 'inFlight:' .. key }) do
+    into[#into + 1] = field
+    into[#into + 1] = string.format('%d', math.max(0, num(f[at + i - 1]) - 1))
+  end
+end
+
+-- A task's lease is over, and the call with it as far as we know: one less is under way, and what was probed with it may be
+-- probed again.
 local function lease_over(r)
   local g = k('group:' .. r.kg)
-  local f = redis.call('HMGET', g, 'account', 'inFlight', 'inFlight:' .. r.key)
-  if not f[1] then return end
-  redis.call('HSET', g, 'inFlight', string.format('%d', math.max(0, num(f[2]) - 1)), 'inFlight:' .. r.key, string.format('%d', math.max(0, num(f[3]) - 1)))
-  if (r.p or '') == '' then return end
-  probing_until(g, r.key, r.p, 0)
-  redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), r.kg)
+  if not r.in_flight_counted then
+    local f = redis.call('HMGET', g, 'account', 'inFlight', 'inFlight:' .. r.key)
+    if not f[1] then return end
+    local record = {}
+    in_flight_less(f, 2, r.key, record)
+    redis.call('HSET', g, unpack(record))
+    probing_until(g, r.key, r.p or '', 0)
+  end
+  if (r.p or '') ~= '' then redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), r.kg) end
 end
 
 -- Removes a task from wherever it stands; its lease's places are given back when it was surely not spent.

@@ -52,45 +52,57 @@ local function learn_one(s, said, probe, cool, f, into)
   return before ~= 'no' and may_call(s, t) == 'no'
 end
 
--- Replies for how long the group rests because of this call.
-local function learn(f)
+-- r: the task's record, where this lease is the one that it has. Replies for how long the group rests because of this call.
+local function learn(f, r)
   local g, of_key = k('group:' .. f.group), ':' .. f.key
+  local in_class = f.ok and latency_field(f.latencyMs)
+  -- One reading and one writing: this runs for every call.
   local fields = { 'account', 'shareFailed', 'shareOk', 'shareAt' }
   state_fields(fields, '')
   state_fields(fields, of_key)
+  for _, field in ipairs(GUARD_FIELDS) do fields[#fields + 1] = field end
+  local counts = f.ok and { 'ok', 'ok' .. of_key, in_class, 'latencySum' } or f.code and { 'fail:' .. f.code, 'failed' .. of_key, f.rate and 'rejected429' or nil } or {}
+  local counts_at = #fields
+  for _, field in ipairs(counts) do fields[#fields + 1] = field end
+  if r then
+    fields[#fields + 1] = 'inFlight'
+    fields[#fields + 1] = 'inFlight' .. of_key
+  end
   local known = redis.call('HMGET', g, unpack(fields))
   if not known[1] then return 0 end
-  if f.called then learn_guard(g, f.ok, f.early, f.networkMs) end
   local whole, key = state_from(known, 5, ''), state_from(known, 12, of_key)
   local says = f.says
   local of_group, of_its_key = f.ok and SUCCESS or says and says.group or NOTHING, f.ok and SUCCESS or says and says.key or NOTHING
   local probe, rested, random = f.probe or '', whole.coolUntil, f.random
   local record, failure = {}, nil
+  local function put(field, value)
+    record[#record + 1] = field
+    record[#record + 1] = value
+  end
+  if f.called then learn_guard(known, 19, f.ok, f.early, f.networkMs, record) end
   if f.ok or FAILURES[of_group.kind] then failure = not f.ok end
   local share = share_after(known, 2, failure, record)
   local function cool(said) return said.rest and rest_of(said.rest, share, random) or 0 end
   local probes_group, probes_key = string.find(probe, 'group', 1, true), string.find(probe, 'key', 1, true)
+  if r then
+    in_flight_less(known, #fields - 1, f.key, record)
+    r.in_flight_counted = true -- lease_over need not
+    if probes_group then set(whole, 'probing', 0) end
+    if probes_key then set(key, 'probing', 0) end
+  end
   local shut_group = learn_one(whole, of_group, probes_group, cool(of_group), f, record)
   local shut_key = learn_one(key, of_its_key, probes_key, cool(of_its_key), f, record)
+  for i, field in ipairs(counts) do put(field, string.format('%.0f', num(known[counts_at + i]) + (field == 'latencySum' and f.latencyMs or 1))) end
   if f.ok then
-    redis.call('HINCRBY', g, 'ok', 1)
-    redis.call('HINCRBY', g, 'ok' .. of_key, 1)
     local list = k('latency:' .. f.group)
     redis.call('LPUSH', list, f.latencyMs)
     redis.call('LTRIM', list, 0, 30)
     local seen = redis.call('LRANGE', list, 0, -1)
     for i = 1, #seen do seen[i] = num(seen[i]) end
     table.sort(seen)
-    for field, v in pairs({ median = seen[math.floor(#seen / 2) + 1], medianAt = ms(t), p95 = seen[math.ceil(#seen * 0.95)] }) do
-      record[#record + 1] = field
-      record[#record + 1] = v
-    end
-    redis.call('HINCRBY', g, latency_field(f.latencyMs), 1)
-    redis.call('HINCRBY', g, 'latencySum', f.latencyMs)
-  elseif f.code then
-    redis.call('HINCRBY', g, 'fail:' .. f.code, 1)
-    redis.call('HINCRBY', g, 'failed' .. of_key, 1)
-    if f.rate then redis.call('HINCRBY', g, 'rejected429', 1) end
+    put('median', seen[math.floor(#seen / 2) + 1])
+    put('medianAt', ms(t))
+    put('p95', seen[math.ceil(#seen * 0.95)])
   end
   if #record > 0 then redis.call('HSET', g, unpack(record)) end
   -- Not for a group that was removed meanwhile.
@@ -105,16 +117,17 @@ end
 
 -- by: whose call it was, which for a verdict of an older epoch is not the record's last taking.
 local group, called, by, probed, rests = '', true, nil, false, '0'
+local r = read(id)
 if feedback ~= '' then
   local f = cjson.decode(feedback)
+  local its_own = r and r.e == epoch and r.s ~= 'waiting' and r.s ~= 'done' and r.kg == f.group and r.key == f.key
   group, called = f.group, f.called
   if f.called then by = { group = f.group, key = f.key, startedAt = f.startedAt } end
   if f.refund then unstamp(id .. '#' .. epoch) else end_call(id .. '#' .. epoch, f.tokens) end
-  rests = ms(learn(f))
+  rests = ms(learn(f, its_own and r or nil))
   probed = (f.probe or '') ~= '' and not f.ok
 end
 
-local r = read(id)
 if not r then return { 'stale', 'unknown task', rests } end
 if r.s == 'done' then
   -- The same ending told twice (its answer was lost): it is done.

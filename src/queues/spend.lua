@@ -29,7 +29,7 @@ if not again then
   end
 end
 
-local fields = { 'guard', 'median', 'medianAt' }
+local fields = { 'guard', 'median', 'medianAt', 'calls', 'calls:' .. r.key }
 state_fields(fields, '')
 state_fields(fields, ':' .. r.key)
 local f = redis.call('HMGET', k('group:' .. r.kg), unpack(fields))
@@ -43,7 +43,7 @@ local function shut(at, what, whole)
 end
 local why
 if redis.call('SISMEMBER', k'groups', r.kg) == 0 then why = 'the key group was removed'
-else why = shut(4, 'group', 'the key group') or shut(11, 'key', 'the key') end
+else why = shut(6, 'group', 'the key group') or shut(13, 'key', 'the key') end
 if not why then
   local tokens = num(redis.call('HGET', lease_key(lease), 'n'))
   local at, window = free_at(r.kg, t, tokens, lease)
@@ -67,15 +67,14 @@ end
 local bounded = dl > 0 and dl - t < timeout and limit >= dl - t
 move_stamps(r.kg, lease, t, t + limit + 1000)
 redis.call('ZREM', k'leases', lease)
-redis.call('HDEL', k('group:' .. r.kg), 'lapses', 'slowUntil')
 if probe ~= '' then probing_until(k('group:' .. r.kg), r.key, probe, t + limit + 2000) end
 redis.call('ZADD', k'calls', ms(t + limit + 2000), id)
 redis.call('SADD', k('calls-of:' .. worker), id)
 local attempts = num(r.a)
 if not again then
   attempts = redis.call('HINCRBY', k('task:' .. id), 'a', 1)
-  redis.call('HINCRBY', k('group:' .. r.kg), 'calls', 1)
-  redis.call('HINCRBY', k('group:' .. r.kg), 'calls:' .. r.key, 1)
 end
+local begun = again and 0 or 1
+redis.call('HSET', k('group:' .. r.kg), 'lapses', '0', 'slowUntil', '0', 'calls', num(f[4]) + begun, 'calls:' .. r.key, num(f[5]) + begun)
 redis.call('HSET', k('task:' .. id), 's', 'calling', 'w', worker, 'st', ms(t))
 return { 'granted', ms(limit), tostring(attempts), f[1] or '0', r.key, r.un or '', bounded and '1' or '0', ms(t), r.f or '0', probe }
