@@ -9,14 +9,16 @@ local HALF_LIFE_MS, ASSUMED_SUCCESSES, JITTER = 30000, 4, 0.2
 
 -- The fields of a record, in the order in which state_from takes them.
 local function state_fields(into, suffix)
-  for _, field in ipairs({ 'coolUntil', 'failures', 'open', 'off', 'probeAt', 'strikes', 'probing' }) do into[#into + 1] = field .. suffix end
+  local n = #into
+  into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'coolUntil' .. suffix, 'failures' .. suffix, 'open' .. suffix, 'off' .. suffix
+  into[n + 5], into[n + 6], into[n + 7] = 'probeAt' .. suffix, 'strikes' .. suffix, 'probing' .. suffix
 end
 
 -- f: values; at: where the record's begin.
 local function state_from(f, at, suffix)
   local off = f[at + 3]
   return { coolUntil = num(f[at]), failures = num(f[at + 1]), open = f[at + 2] == '1', off = (off == 'refused' or off == 'by_hand') and off or 'no',
-    probeAt = num(f[at + 4]), strikes = num(f[at + 5]), probing = num(f[at + 6]), suffix = suffix, changed = {} }
+    probeAt = num(f[at + 4]), strikes = num(f[at + 5]), probing = num(f[at + 6]), suffix = suffix }
 end
 
 -- 'yes' | 'probe' (one task, the least urgent that waits) | 'no', and when to ask again (nil: not before an event).
@@ -32,6 +34,7 @@ end
 local function set(s, field, value)
   if s[field] == value then return end
   s[field] = value
+  s.changed = s.changed or {}
   s.changed[field] = true
 end
 
@@ -81,7 +84,7 @@ end
 -- Fields and values of what has changed, onto `into`.
 local TIMES = { coolUntil = true, probeAt = true, probing = true }
 local function changes_of(s, into)
-  for field in pairs(s.changed) do
+  for field in pairs(s.changed or {}) do
     local v = s[field]
     if v == true then v = '1' elseif v == false then v = '0' elseif TIMES[field] then v = ms(v) end
     into[#into + 1] = field .. s.suffix

@@ -13,7 +13,7 @@ import { windowsByAccount, zonesOf } from "./window.ts";
 const registerScript = script("register");
 const takeScript = script("take", "run", "key-state", "choose");
 const markQueuedScript = script("mark-queued");
-const spendScript = script("spend", "run", "key-state");
+const spendScript = script("spend", "run");
 const snapshotScript = script("snapshot");
 const stirringScript = script("stirring");
 const leavingScript = script("leaving");

@@ -27,10 +27,9 @@ end
 
 -- Group and key have one call less under way. f: their counts, from `at` on; onto `into`.
 local function in_flight_less(f, at, key, into)
-  for i, field in ipairs({ 'inFlight', 'inFlight:' .. key }) do
-    into[#into + 1] = field
-    into[#into + 1] = string.format('%d', math.max(0, num(f[at + i - 1]) - 1))
-  end
+  local n = #into
+  into[n + 1], into[n + 2] = 'inFlight', math.max(0, num(f[at]) - 1)
+  into[n + 3], into[n + 4] = 'inFlight:' .. key, math.max(0, num(f[at + 1]) - 1)
 end
 
 -- A task's lease is over, and the call with it as far as we know: one less is under way, and what was probed with it may be

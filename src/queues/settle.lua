@@ -28,12 +28,10 @@ local function share_after(f, at, failure, into)
   if failure == nil then return num(f[at]) / (num(f[at]) + num(f[at + 1]) + ASSUMED_SUCCESSES) end
   local left = 0.5 ^ (math.max(0, t - num(f[at + 2])) / HALF_LIFE_MS)
   local failed, succeeded = num(f[at]) * left + (failure and 1 or 0), num(f[at + 1]) * left + (failure and 0 or 1)
-  for field, v in pairs({ shareFailed = failed, shareOk = succeeded }) do
-    into[#into + 1] = field
-    into[#into + 1] = string.format('%.17g', v)
-  end
-  into[#into + 1] = 'shareAt'
-  into[#into + 1] = ms(t)
+  local n = #into
+  into[n + 1], into[n + 2] = 'shareFailed', string.format('%.17g', failed)
+  into[n + 3], into[n + 4] = 'shareOk', string.format('%.17g', succeeded)
+  into[n + 5], into[n + 6] = 'shareAt', ms(t)
   return failed / (failed + succeeded + ASSUMED_SUCCESSES)
 end
 
@@ -52,46 +50,68 @@ local function learn_one(s, said, probe, cool, f, into)
   return before ~= 'no' and may_call(s, t) == 'no'
 end
 
+-- What the call says of the states of group and key. known, at: values, and where those of the group's state begin; the key's
+-- follow. own: the lease is over with it. Returns for how long the group rests because of it, and which tasks go back.
+local function learn_states(f, known, at, share, own, into)
+  local of_group, of_its_key = f.says and f.says.group or NOTHING, f.says and f.says.key or NOTHING
+  if f.ok then of_group, of_its_key = SUCCESS, SUCCESS end
+  local whole, key = state_from(known, at, ''), state_from(known, at + 7, ':' .. f.key)
+  local probe, rested = f.probe or '', whole.coolUntil
+  local probes_group, probes_key = string.find(probe, 'group', 1, true), string.find(probe, 'key', 1, true)
+  if own and probes_group then set(whole, 'probing', 0) end
+  if own and probes_key then set(key, 'probing', 0) end
+  local function cool(said) return said.rest and rest_of(said.rest, share, f.random) or 0 end
+  local shut_group = learn_one(whole, of_group, probes_group, cool(of_group), f, into)
+  local shut_key = learn_one(key, of_its_key, probes_key, cool(of_its_key), f, into)
+  -- Not for a group that was removed meanwhile.
+  local may, again = may_call(whole, t)
+  if may == 'no' then redis.call('ZADD', k'free', 'XX', ms(again or t + 60000), f.group)
+  elseif probe ~= '' then redis.call('ZADD', k'free', 'XX', 'LT', ms(t), f.group) end
+  return whole.coolUntil > rested and whole.coolUntil - t or 0,
+    (shut_group or shut_key) and function(group, one) return group == f.group and (shut_group or one == f.key) end
+end
+
 -- r: the task's record, where this lease is the one that it has. Replies for how long the group rests because of this call.
+-- It reads and writes the group's record once, since it runs for every call.
 local function learn(f, r)
   local g, of_key = k('group:' .. f.group), ':' .. f.key
-  local in_class = f.ok and latency_field(f.latencyMs)
-  -- One reading and one writing: this runs for every call.
-  local fields = { 'account', 'shareFailed', 'shareOk', 'shareAt' }
-  state_fields(fields, '')
-  state_fields(fields, of_key)
-  for _, field in ipairs(GUARD_FIELDS) do fields[#fields + 1] = field end
-  local counts = f.ok and { 'ok', 'ok' .. of_key, in_class, 'latencySum' } or f.code and { 'fail:' .. f.code, 'failed' .. of_key, f.rate and 'rejected429' or nil } or {}
+  local fields = { 'account', 'shareFailed', 'shareOk', 'shareAt', 'inFlight', 'inFlight' .. of_key, unpack(GUARD_FIELDS) }
+  local states_at = #fields + 1
+  -- A success that was no probe says no more than that the failures in a row have ended.
+  local ordinary = f.ok and (f.probe or '') == ''
+  if ordinary then
+    fields[states_at], fields[states_at + 1] = 'failures', 'failures' .. of_key
+  else
+    state_fields(fields, '')
+    state_fields(fields, of_key)
+  end
+  local counts = f.ok and { 'ok', 'ok' .. of_key, latency_field(f.latencyMs), 'latencySum' }
+    or f.code and { 'fail:' .. f.code, 'failed' .. of_key, f.rate and 'rejected429' or nil } or {}
   local counts_at = #fields
   for _, field in ipairs(counts) do fields[#fields + 1] = field end
-  if r then
-    fields[#fields + 1] = 'inFlight'
-    fields[#fields + 1] = 'inFlight' .. of_key
-  end
   local known = redis.call('HMGET', g, unpack(fields))
   if not known[1] then return 0 end
-  local whole, key = state_from(known, 5, ''), state_from(known, 12, of_key)
-  local says = f.says
-  local of_group, of_its_key = f.ok and SUCCESS or says and says.group or NOTHING, f.ok and SUCCESS or says and says.key or NOTHING
-  local probe, rested, random = f.probe or '', whole.coolUntil, f.random
+
   local record, failure = {}, nil
   local function put(field, value)
     record[#record + 1] = field
     record[#record + 1] = value
   end
-  if f.called then learn_guard(known, 19, f.ok, f.early, f.networkMs, record) end
-  if f.ok or FAILURES[of_group.kind] then failure = not f.ok end
+  if f.called then learn_guard(known, 7, f.ok, f.early, f.networkMs, record) end
+  if f.ok then failure = false elseif f.says and FAILURES[f.says.group.kind] then failure = true end
   local share = share_after(known, 2, failure, record)
-  local function cool(said) return said.rest and rest_of(said.rest, share, random) or 0 end
-  local probes_group, probes_key = string.find(probe, 'group', 1, true), string.find(probe, 'key', 1, true)
   if r then
-    in_flight_less(known, #fields - 1, f.key, record)
+    in_flight_less(known, 5, f.key, record)
     r.in_flight_counted = true -- lease_over need not
-    if probes_group then set(whole, 'probing', 0) end
-    if probes_key then set(key, 'probing', 0) end
   end
-  local shut_group = learn_one(whole, of_group, probes_group, cool(of_group), f, record)
-  local shut_key = learn_one(key, of_its_key, probes_key, cool(of_its_key), f, record)
+  local rests, shut = 0, nil
+  if not ordinary then
+    rests, shut = learn_states(f, known, states_at, share, r ~= nil, record)
+  else
+    for i = 0, 1 do
+      if num(known[states_at + i]) > 0 then put(fields[states_at + i], '0') end
+    end
+  end
   for i, field in ipairs(counts) do put(field, string.format('%.0f', num(known[counts_at + i]) + (field == 'latencySum' and f.latencyMs or 1))) end
   if f.ok then
     local list = k('latency:' .. f.group)
@@ -105,14 +125,8 @@ local function learn(f, r)
     put('p95', seen[math.ceil(#seen * 0.95)])
   end
   if #record > 0 then redis.call('HSET', g, unpack(record)) end
-  -- Not for a group that was removed meanwhile.
-  local may, at = may_call(whole, t)
-  if may == 'no' then redis.call('ZADD', k'free', 'XX', ms(at or t + 60000), f.group)
-  elseif probe ~= '' then redis.call('ZADD', k'free', 'XX', 'LT', ms(t), f.group) end
-  if shut_group or shut_key then
-    give_back(function(group, one) return group == f.group and (shut_group or one == f.key) end)
-  end
-  return whole.coolUntil > rested and whole.coolUntil - t or 0
+  if shut then give_back(shut) end
+  return rests
 end
 
 -- by: whose call it was, which for a verdict of an older epoch is not the record's last taking.

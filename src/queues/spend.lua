@@ -29,21 +29,20 @@ if not again then
   end
 end
 
-local fields = { 'guard', 'median', 'medianAt', 'calls', 'calls:' .. r.key }
-state_fields(fields, '')
-state_fields(fields, ':' .. r.key)
-local f = redis.call('HMGET', k('group:' .. r.kg), unpack(fields))
+local of_key = ':' .. r.key
+local f = redis.call('HMGET', k('group:' .. r.kg), 'guard', 'median', 'medianAt', 'calls', 'calls' .. of_key, 'coolUntil', 'open', 'off',
+  'coolUntil' .. of_key, 'open' .. of_key, 'off' .. of_key)
 local probe = r.p or ''
--- Why neither an ordinary call may be made now nor, where this is one, its probe; or nil.
+-- Why neither an ordinary call may be made now nor, where this is one, its probe; or nil. at: where the state's fields begin
+-- (key-state.lua has its law).
 local function shut(at, what, whole)
-  local s = state_from(f, at, '')
-  local probed = string.find(probe, what, 1, true)
-  if s.off == 'by_hand' or (s.off == 'refused' and not probed) then return whole .. ' is disabled' end
-  if s.coolUntil > t or (s.open and not probed) then return whole .. ' is cooling' end
+  local probed, off = string.find(probe, what, 1, true), f[at + 2]
+  if off == 'by_hand' or (off == 'refused' and not probed) then return whole .. ' is disabled' end
+  if num(f[at]) > t or (f[at + 1] == '1' and not probed) then return whole .. ' is cooling' end
 end
 local why
 if redis.call('SISMEMBER', k'groups', r.kg) == 0 then why = 'the key group was removed'
-else why = shut(6, 'group', 'the key group') or shut(13, 'key', 'the key') end
+else why = shut(6, 'group', 'the key group') or shut(9, 'key', 'the key') end
 if not why then
   local tokens = num(redis.call('HGET', lease_key(lease), 'n'))
   local at, window = free_at(r.kg, t, tokens, lease)
@@ -75,6 +74,6 @@ if not again then
   attempts = redis.call('HINCRBY', k('task:' .. id), 'a', 1)
 end
 local begun = again and 0 or 1
-redis.call('HSET', k('group:' .. r.kg), 'lapses', '0', 'slowUntil', '0', 'calls', num(f[4]) + begun, 'calls:' .. r.key, num(f[5]) + begun)
+redis.call('HSET', k('group:' .. r.kg), 'lapses', '0', 'slowUntil', '0', 'calls', num(f[4]) + begun, 'calls' .. of_key, num(f[5]) + begun)
 redis.call('HSET', k('task:' .. id), 's', 'calling', 'w', worker, 'st', ms(t))
 return { 'granted', ms(limit), tostring(attempts), f[1] or '0', r.key, r.un or '', bounded and '1' or '0', ms(t), r.f or '0', probe }

@@ -179,7 +179,7 @@ function shaOf(script: string): string {
   };
   const before: Record<string, string[]> = {
     "queues/take.lua": ["queues/run.lua", "queues/key-state.lua", "queues/choose.lua"],
-    "queues/spend.lua": ["queues/run.lua", "queues/key-state.lua"],
+    "queues/spend.lua": ["queues/run.lua"],
     "queues/settle.lua": ["queues/key-state.lua", "queues/guard.lua"],
   };
   const parts = [...(shared[folder] ?? []), ...(before[script] ?? []), script];
