@@ -1,13 +1,15 @@
 /**
- * The history of key groups and their keys: who came into another state, why, and until when. Written by whoever takes the
- * snapshots; a state that lasts shorter than the time between two of them may go unseen.
+ * The history of key groups and their keys: who came into another state, why, and until when. What a call changes is noted
+ * with its end (settle.lua); what time, a worker or the keys' file changes by whoever takes the snapshots.
  */
 import type { Redis } from "ioredis";
 import { KEPT_KEY_GROUP_CHANGES, type KeyGroupEvent, type KeyState } from "../events.ts";
 import { KEYS } from "../names.ts";
 import { StoreScript } from "../store.ts";
 
-const script = new StoreScript(new URL("./key-group-history.lua", import.meta.url));
+const script = new StoreScript(new URL("./key-group-history.lua", import.meta.url), [
+  new URL("./note-change.lua", import.meta.url),
+]);
 
 interface Seen {
   /** "group" or "group/key". */
@@ -27,11 +29,14 @@ export interface KeyGroupHistory {
 
 export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
   let told = "";
+  let newest = "";
+  const newestChange = async () => (await redis.xrevrange(KEYS.keyGroupChanges, "+", "-", "COUNT", 1))[0]?.[0] ?? "";
   return {
     async note(groups, atMs) {
       const seen = groups.flatMap(statesOf);
       const now = seen.map(({ who, state, cause }) => `${who} ${state} ${cause}`).join("\n");
-      if (now === told) return;
+      // Noted by another meanwhile: the store may have another state than was told last.
+      if (now === told && newest === (await newestChange())) return;
       const args = seen.flatMap(({ who, state, cause, leftMs }) => [
         ...[who, state, cause],
         leftMs === null ? "" : Math.round(atMs + leftMs),
@@ -42,6 +47,7 @@ export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
         [Math.round(atMs), KEPT_KEY_GROUP_CHANGES, ...args],
       );
       told = now;
+      newest = await newestChange();
     },
     forget() {
       told = "";

@@ -18,7 +18,7 @@ const snapshotScript = script("snapshot");
 const stirringScript = script("stirring");
 const leavingScript = script("leaving");
 const restampScript = script("restamp");
-export const settleScript = script("settle", "key-state", "guard");
+export const settleScript = script("settle", "key-state", "guard", "note-change");
 
 /** An unspent lease lapses after so long: more than any queue and event loop needs, less than a person notices. */
 const LEASE_MS = 1_000;

@@ -35,9 +35,28 @@ local function share_after(f, at, failure, into)
   return failed / (failed + succeeded + ASSUMED_SUCCESSES)
 end
 
+-- What is seen of a record at t.
+local function state_seen(s)
+  if s.off ~= 'no' then return 'disabled' end
+  return (s.open or s.coolUntil > t) and 'cooling' or 'available'
+end
+
+local CHANGES_KEPT = 1000 -- events.ts has the same
+
+-- The call has brought a group or key into another state: an event. Who is seen without a worker, or as removed, stays so.
+local function changed(who, s, said, code)
+  local to = { states = k'key-group-states', changes = k'key-group-changes', counts = k'key-group-change-counts', most = CHANGES_KEPT }
+  local last = redis.call('HGET', to.states, who)
+  if not last or string.find(last, ' unmanned ', 1, true) or string.find(last, ' removed ', 1, true) then return end
+  local state, till = state_seen(s), ''
+  if state == 'cooling' then till = s.coolUntil
+  elseif state == 'disabled' then till = tonumber(said.untilInMs) and t + said.untilInMs or s.probeAt end
+  note_change(to, last, who, state, state ~= 'available' and code or '', till ~= '' and math.floor(till + 0.5) or '', math.floor(t))
+end
+
 -- One record learns from the call. Returns whether it took calls before and takes none now. Why is kept beside it, for people.
-local function learn_one(s, said, probe, cool, f, into)
-  local before, cooled_before, off_before = may_call(s, t), s.coolUntil, s.off
+local function learn_one(who, s, said, probe, cool, f, into)
+  local before, cooled_before, off_before, seen_before = may_call(s, t), s.coolUntil, s.off, state_seen(s)
   learn_state(s, said, probe, t, cool, f.random)
   changes_of(s, into)
   local refused = s.off == 'refused' and said.kind == 'refused' and (probe or off_before ~= 'refused')
@@ -47,6 +66,7 @@ local function learn_one(s, said, probe, cool, f, into)
       into[#into + 1] = v
     end
   end
+  if state_seen(s) ~= seen_before then changed(who, s, said, f.code or '') end
   return before ~= 'no' and may_call(s, t) == 'no'
 end
 
@@ -61,8 +81,8 @@ local function learn_states(f, known, at, share, own, into)
   if own and probes_group then set(whole, 'probing', 0) end
   if own and probes_key then set(key, 'probing', 0) end
   local function cool(said) return said.rest and rest_of(said.rest, share, f.random) or 0 end
-  local shut_group = learn_one(whole, of_group, probes_group, cool(of_group), f, into)
-  local shut_key = learn_one(key, of_its_key, probes_key, cool(of_its_key), f, into)
+  local shut_group = learn_one(f.group, whole, of_group, probes_group, cool(of_group), f, into)
+  local shut_key = learn_one(f.group .. '/' .. f.key, key, of_its_key, probes_key, cool(of_its_key), f, into)
   -- Not for a group that was removed meanwhile.
   local may, again = may_call(whole, t)
   if may == 'no' then redis.call('ZADD', k'free', 'XX', ms(again or t + 60000), f.group)

@@ -170,3 +170,17 @@ test("a bridge that looked earlier and tells later changes nothing; the newest t
   expect(kept).toHaveLength(KEPT_KEY_GROUP_CHANGES);
   expect(kept.at(-1)).toMatchObject({ to: "available", atMs: 4_000 + KEPT_KEY_GROUP_CHANGES + 4 });
 });
+
+test("a rest that is over before anybody looks is an event all the same, and so is its end", async () => {
+  await quota.register([group()], LIVES);
+  await hold(group());
+  const publish = snapshotPublisher(quota, redis, storeNowMs);
+  await publish();
+  await call({ code: "RATE_LIMITED", says: coolsGroup(30) });
+  await expect.poll(async () => (await quota.snapshot())[0]?.state).toBe("available");
+  await publish();
+  expect(told(await changes())).toEqual([
+    ["group-a", "available", "cooling", "RATE_LIMITED"],
+    ["group-a", "cooling", "available", null],
+  ]);
+});

@@ -64,9 +64,10 @@ test("a refused key is seen in REST, history, socket, metrics and the older pool
     2,
   );
   const { events } = JSON.parse(await text("/api/key-groups/events?group=refused")) as { events: KeyGroupChange[] };
+  // The key's own with the call, its group's when next it is looked at; newest first.
   expect(events.filter(({ to }) => to === "disabled").map(({ keyId, cause }) => [keyId, cause])).toEqual([
-    ["key-2", "KEY_REJECTED"],
     [null, "KEY_REJECTED"],
+    ["key-2", "KEY_REJECTED"],
   ]);
   expect(JSON.parse(await text("/api-key-pool/health"))).toMatchObject({
     ...{ total_keys: 2, available_keys: 1, disabled_keys: 1, total_capacity_qps: 10, available_capacity_qps: 5 },
