@@ -230,6 +230,20 @@ const taken = (): KeyEvent => ({ kind: "taken", endsByMs: store.nowMs() + LEASE_
 const rounded = (record: KeyRecord) =>
   Object.fromEntries(Object.entries(record).map(([name, v]) => [name, typeof v === "number" ? Math.round(v) : v]));
 
+async function aWorld(): Promise<World> {
+  store.set(Date.parse("2026-01-01T00:00:00Z"));
+  await store.redis.flushall();
+  const world = new World();
+  await world.register(["a", "b"]);
+  const keys = ["a", "b"].map((keyId) => ({ keyGroup: "group-a", keyId }));
+  await world.quota.hold(keys, 1e12);
+  const arrivals = Array.from({ length: TASKS }, (_, i) =>
+    anArrival({ freshnessSeconds: 0, score: (i % 10) / 10, capturedAtMs: store.nowMs() - i }),
+  );
+  await world.room.admit(arrivals);
+  return world;
+}
+
 async function play(world: World, { what, pick, says: told, random }: Step) {
   const lease = world.unspent[pick % Math.max(1, world.unspent.length)];
   const call = world.calls[pick % Math.max(1, world.calls.length)];
@@ -268,17 +282,7 @@ test("the store's records are what the law makes of them, and leases follow them
   const seen = { granted: 0, probes: 0 };
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 60, size: "max" }), async (steps) => {
-      store.set(Date.parse("2026-01-01T00:00:00Z"));
-      await store.redis.flushall();
-      const world = new World();
-      await world.register(["a", "b"]);
-      const keys = ["a", "b"].map((keyId) => ({ keyGroup: "group-a", keyId }));
-      await world.quota.hold(keys, 1e12);
-      await world.room.admit(
-        Array.from({ length: TASKS }, (_, i) =>
-          anArrival({ freshnessSeconds: 0, score: (i % 10) / 10, capturedAtMs: store.nowMs() - i }),
-        ),
-      );
+      const world = await aWorld();
       for (const one of steps) {
         store.set(store.nowMs() + one.waitMs);
         // What lapses would make the group rest for a reason of its own.
@@ -298,4 +302,31 @@ test("the store's records are what the law makes of them, and leases follow them
   // Else it showed little.
   expect(seen.granted).toBeGreaterThan(RUNS * 3);
   expect(seen.probes).toBeGreaterThan(RUNS);
+});
+
+test("when the store's clock steps back, what cools is called and what is disabled is probed at once", async () => {
+  const world = await aWorld();
+  const refused: Said = { kind: "refused", firstMs: 60_000, untilInMs: null };
+  await world.register(["a"]);
+  await world.call({ group: { kind: "returned" }, key: refused, cools: "key" }, 0);
+  expect((await world.quota.take(1)).taken).toEqual([]);
+  store.set(store.nowMs() - 3_600_000);
+  await world.room.sweep();
+  await world.quota.hold([{ keyGroup: "group-a", keyId: "a" }], 60_000); // as living workers do within a second
+  await store.redis.zadd("{vl}:free", 0, "group-a");
+  const [probe] = (await world.quota.take(1)).taken;
+  expect(await store.redis.hget(`{vl}:task:${probe?.taskId}`, "p")).toBe("key");
+
+  await store.redis.flushall();
+  const other = await aWorld();
+  await other.call(
+    { group: { kind: "limited", rest: { kind: "fixed", ms: 60_000, varies: false } }, key: refused, cools: "key" },
+    0,
+  );
+  expect((await other.quota.take(1)).taken).toEqual([]);
+  store.set(store.nowMs() - 3_600_000);
+  await other.room.sweep();
+  await other.quota.hold([{ keyGroup: "group-a", keyId: "b" }], 60_000);
+  await store.redis.zadd("{vl}:free", 0, "group-a");
+  expect((await other.quota.take(1)).taken).toHaveLength(1);
 });
