@@ -63,6 +63,8 @@ export type KeyEvent =
   | { kind: "failed"; probe: boolean; coolMs: number }
   /** Bad key, not paid, day used up, model not allowed. `firstMs`: to the first probe; `untilMs`: when it will end by itself, where that is known: it is probed then at the latest. */
   | { kind: "refused"; probe: boolean; firstMs: number; untilMs: number | null }
+  /** A worker that holds it has started, maybe with another secret: refused or not is to be found out anew. */
+  | { kind: "worker_started" }
   | { kind: "switched_off" }
   | { kind: "switched_on" };
 
@@ -114,6 +116,9 @@ export function afterEvent(
   if (event.kind === "switched_off") return { ...record, off: "by_hand", probeAtMs: 0, probingUntilMs: 0 };
   if (event.kind === "switched_on") {
     return { ...record, off: "no", open: false, failures: 0, strikes: 0, probeAtMs: 0, probingUntilMs: 0 };
+  }
+  if (event.kind === "worker_started") {
+    return record.off === "refused" ? { ...record, strikes: 0, probeAtMs: nowMs } : record;
   }
   if (event.kind === "taken") return taken(record, event.endsByMs, nowMs);
   if (event.kind === "begun") return event.probe ? { ...record, probingUntilMs: event.endsByMs } : record;

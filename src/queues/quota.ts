@@ -152,6 +152,8 @@ export interface Quota {
   renewCalendar(groups: readonly KeyGroup[]): Promise<void>;
   /** A living worker holds these keys for the next `forMs`: without it a group gets no lease. */
   hold(keys: readonly { keyGroup: string; keyId: string }[], forMs: number): Promise<void>;
+  /** By a worker that has started: its secrets may be others than those that were refused, so that these are probed at once. */
+  probeNow(keys: readonly { keyGroup: string; keyId: string }[]): Promise<void>;
   /** Best tasks and leases, at most `most`. */
   take(most: number): Promise<TakeAnswer>;
   /** Their jobs are in their queues. */

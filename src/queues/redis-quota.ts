@@ -17,6 +17,7 @@ const spendScript = script("spend", "run");
 const snapshotScript = script("snapshot");
 const stirringScript = script("stirring");
 const leavingScript = script("leaving");
+const probeNowScript = script("probe-now");
 const restampScript = script("restamp");
 export const settleScript = script("settle", "key-state", "guard", "note-change");
 
@@ -73,6 +74,11 @@ export function createQuota(
           `${PREFIX}held`,
           Object.fromEntries(keys.map(({ keyGroup, keyId }) => [`${keyGroup}/${keyId}`, until])),
         );
+    },
+
+    async probeNow(keys) {
+      const args = keys.flatMap(({ keyGroup, keyId }) => [keyGroup, keyId]);
+      await probeNowScript.run(redis, [PREFIX], args);
     },
 
     async take(most) {

@@ -74,6 +74,7 @@ export function createWorker(settings: Settings, context: Context): Service & { 
     );
     await acquired.start(workers);
     await quota.hold(keysOf(groups), HOLD_MS);
+    await quota.probeNow(keysOf(groups));
     const holding = loop(context, signal, "holding keys", async () => {
       await context.clock.sleep(HOLD_MS / 4, signal);
       await quota.hold(keysOf(groups), HOLD_MS);

@@ -68,7 +68,7 @@ const says: fc.Arbitrary<CallSays | null> = fc.option(
 const step = fc.record({
   what: fc.oneof(
     { weight: 10, arbitrary: fc.constantFrom("call" as const, "take" as const, "spend" as const, "settle" as const) },
-    { weight: 3, arbitrary: fc.constantFrom("sweep" as const, "die" as const, "storm" as const) },
+    { weight: 3, arbitrary: fc.constantFrom("sweep" as const, "die" as const, "storm" as const, "start" as const) },
     { weight: 1, arbitrary: fc.constantFrom("a" as const, "b" as const, "both" as const, "all on" as const) },
   ),
   pick: fc.nat(7),
@@ -190,6 +190,13 @@ class World {
     expect(settled.restMs).toBeCloseTo(after > before ? after - store.nowMs() : 0, 2);
   }
 
+  async start() {
+    await this.quota.probeNow(["a", "b"].map((keyId) => ({ keyGroup: "group-a", keyId })));
+    const { records } = this;
+    for (const id of ["group", "a", "b"] as const)
+      records[id] = afterEvent(records[id], { kind: "worker_started" }, store.nowMs(), 0);
+  }
+
   /** From its lease to its end at once. */
   async call(told: CallSays | null, random: number) {
     await this.take();
@@ -266,6 +273,8 @@ async function play(world: World, { what, pick, says: told, random }: Step) {
       return await world.room.sweep();
     case "die":
       return await world.room.sweep(["w:1"]);
+    case "start":
+      return await world.start();
     case "a":
     case "b":
       return await world.register([what === "a" ? "b" : "a"]);
