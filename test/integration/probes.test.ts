@@ -256,4 +256,19 @@ cooling: { min_cooldown: 0.2, max_cooldown: 0.4 }
     await offerUntil(world, 10_000, async () => accountOf(world, "simulated-02").ok > 3);
     expect(await record("shaky")).toMatchObject({ off: "no", failures: 0, strikes: 0 });
   });
+
+  test("a probe that is never answered costs its task half of its time, and no verdict", {
+    timeout: 60_000,
+  }, async () => {
+    const { world, redis, record } = await start({ settings: { freshnessSeconds: 8 } });
+    world.provider.setFaults({ hang: true }, "simulated-01");
+    await redis.hset("{vl}:group:simulated-01", { open: "1", failures: "5" });
+    await redis.zadd("{vl}:free", 0, "simulated-01"); // asked first
+    const ids = await world.offer(1);
+    const [result] = (await world.outcomes(ids)).get(ids[0] ?? "") ?? [];
+    expect(result).toMatchObject({ outcome: "assessed", metadata: { attempts: 1 } });
+    expect(result?.metadata.keyGroup).not.toBe("simulated-01");
+    expect(accountOf(world, "simulated-01")).toMatchObject({ calls: 1, ok: 0 });
+    expect(await record("simulated-01")).toMatchObject({ open: true, strikes: 1, probingUntilMs: 0 });
+  });
 });
