@@ -46,7 +46,9 @@ export const KeyEvent = z.object({
   state: KeyState,
   /** Why it is left out or its group cools. */
   cause: z.string().nullable(),
-  /** Until it may be used again. */
+  /** What was full or is out of use, where its own state is the trouble: a window's name, "key" or "group"; null: nothing of its own. */
+  cools: z.string().nullable().default(null),
+  /** Until it may be used again; of what is disabled: until it ends by itself where that is known, else until the next probe. */
   leftMs: z.number(),
   inFlight: z.number(),
   /** Calls begun, and how those that ended did. */
@@ -67,7 +69,11 @@ export const KeyGroupEvent = z.object({
   state: KeyState,
   /** Why it cools or is disabled. */
   cause: z.string().nullable(),
+  /** What was full or is out of use: a window's name, "group", "key"; null: nothing. */
+  cools: z.string().nullable().default(null),
   coolingLeftMs: z.number(),
+  /** Of what is disabled: until it ends by itself where that is known, else until the next probe; null: it is not, or nobody knows. */
+  disabledLeftMs: z.number().nullable().default(null),
   inFlight: z.number(),
   /** `limit` and `used` in the window's unit; `zone` only of calendar days. */
   windows: z.array(

@@ -8,13 +8,12 @@ import type { ImageStore } from "../images/image-store.ts";
 import type { AssessmentTask } from "../messages.ts";
 import type { AssessmentJob, JobReturn } from "../queues/assessment-queue.ts";
 import type { CallPolicy } from "../queues/call-policy.ts";
-import type { CallFeedback, Ending, Quota, SpendAnswer } from "../queues/quota.ts";
+import type { CallFeedback, Ending, Quota, Settled, SpendAnswer } from "../queues/quota.ts";
 import type { WaitingRoom } from "../queues/waiting-room.ts";
-import { coolDownMs } from "./cool-down.ts";
-import type { FailureShares } from "./failure-share.ts";
 import { nextTry } from "./next-try.ts";
 import { askAgain, buildPrompt } from "./prompt.ts";
-import { Refusal, type SortedRefusal } from "./refusal.ts";
+import { Refusal } from "./refusal.ts";
+import { blamedAllTheSame, refusalToSays } from "./refusal-to-says.ts";
 import { parseVerdict } from "./verdict.ts";
 import type { VisionAnswer, VisionClient } from "./vision-client.ts";
 
@@ -35,7 +34,6 @@ export interface AssessParts {
   callTimeoutMs: number;
   /** How often, and after how long, this group's calls are tried again. */
   policyOf: (keyGroup: string) => CallPolicy;
-  failures: FailureShares;
   /** 0 to below 1. */
   random: () => number;
 }
@@ -84,8 +82,9 @@ async function callAndJudge(
   const spent = await parts.quota.spend(lease, parts.worker, parts.callTimeoutMs, job.stalled);
   if (spent.kind === "failed") throw new VigilaneError("ATTEMPTS_EXHAUSTED", "ended as failed when its worker died");
   if (spent.kind !== "granted") return notCalled(spent, job);
+  const probing = spent.probes.length > 0 ? `, a probe of its ${spent.probes.join(" and ")}` : "";
   job.log(
-    `lease of ${lease.keyGroup} spent with key ${spent.keyId}, call ${spent.attempts}, ${Math.round(spent.timeoutMs)} ms allowed`,
+    `lease of ${lease.keyGroup} spent with key ${spent.keyId}, call ${spent.attempts}, ${Math.round(spent.timeoutMs)} ms allowed${probing}`,
   );
 
   const client = parts.clientOf(lease.keyGroup, spent.keyId);
@@ -148,7 +147,6 @@ async function judge(
   parts: AssessParts,
 ): Promise<JobReturn> {
   const simulated = answer.simulated || parts.isSimulated(lease.keyGroup);
-  parts.failures.note(lease.keyGroup, false);
   const meta = {
     llmLatencyMs: answer.latencyMs,
     model: answer.model,
@@ -178,10 +176,10 @@ async function judge(
       unreadable: { text: answer.text.slice(0, 1_000), why: reading.why.slice(0, 200) },
       avoidMs: 0,
     };
-    const settled = await parts.quota.settle(lease, ending, learned);
+    const settled = await settle(lease, ending, learned, job, parts);
     return { outcome: "sent back to be asked again", why: reading.why, now: settled.word };
   }
-  const settled = await parts.quota.settle(lease, { kind: "assessed", verdict: reading.assessment, meta }, learned);
+  const settled = await settle(lease, { kind: "assessed", verdict: reading.assessment, meta }, learned, job, parts);
   job.log(`${settled.word} in ${Math.round(answer.latencyMs)} ms by ${answer.model}${simulated ? " (simulated)" : ""}`);
   return {
     outcome: settled.word,
@@ -202,11 +200,11 @@ async function refused(
   parts: AssessParts,
 ): Promise<JobReturn> {
   if (!(error instanceof Refusal)) return await goBack(lease, null, explain(error), job, parts);
-  const { code, cause, cools, blames } = error.sorted;
-  const ownDeadline = cause === "timeout" && spent.boundByDeadline;
-  const restMs = ownDeadline ? 0 : restOf(error.sorted, lease.keyGroup, parts);
-  const rest = restMs > 0 ? `, ${cools} for ${Math.round(restMs)} ms` : "";
-  job.log(`refused (${cause}, ${code}${rest}): ${error.message}`);
+  const ownDeadline = error.sorted.cause === "timeout" && spent.boundByDeadline;
+  const sorted = ownDeadline ? error.sorted : blamedAllTheSame(error.sorted);
+  const { code, cause, cools, blames } = sorted;
+  const { cooling, retry } = parts.policyOf(lease.keyGroup);
+  job.log(`refused (${cause}, ${code}, rests: ${cools}): ${error.message}`);
   const learned = feedback(lease, spent, {
     called: !error.neverSent,
     ok: false,
@@ -217,13 +215,15 @@ async function refused(
     cameTooEarly: cause === "rate_second" || cause === "rate_minute",
     takesNoPlace: code === "RATE_LIMITED" && !parts.refusedCallsCount(lease.keyGroup),
     networkMs: error.networkMs,
-    coolMs: blames === "group" || blames === "nobody" ? restMs : 0,
-    keyOffMs: blames === "key" ? restMs : 0,
+    says: refusalToSays(sorted, ownDeadline, cooling),
+    random: parts.random(),
   });
-  if ((learned.coolMs ?? 0) > 0) parts.cool(lease.keyGroup, learned.coolMs ?? 0).catch(() => {});
   if (ownDeadline) return await end("expired", lease, error, learned, job, parts);
   if (error.retry === "never") return await fail(lease, error, learned, job, parts);
-  const { retry } = parts.policyOf(lease.keyGroup);
+  // It was made to ask after the group or key, and is none of the task's calls.
+  if (spent.probes.length > 0) {
+    return await goBack(lease, learned, `a probe: ${error.message}`, job, parts, blames === "key" ? 0 : AVOID_MS);
+  }
   const failed = {
     failures: error.neverSent ? 0 : spent.refusals + 1,
     leftMs: spent.boundByDeadline ? spent.timeoutMs - tookMs : null,
@@ -245,12 +245,6 @@ async function refused(
   }
 }
 
-/** How long group or key rests after this refusal, and what the group's record of late has to do with it. */
-function restOf(sorted: SortedRefusal, keyGroup: string, { failures, policyOf, random }: AssessParts): number {
-  if (sorted.blames === "group" || sorted.blames === "nobody") failures.note(keyGroup, true);
-  return coolDownMs(sorted, failures.of(keyGroup), policyOf(keyGroup).cooling, random());
-}
-
 /** For so long another group is preferred, where there is one. */
 const AVOID_MS = 1_000;
 
@@ -262,7 +256,7 @@ async function goBack(
   parts: AssessParts,
   avoidMs = AVOID_MS,
 ): Promise<JobReturn> {
-  const settled = await parts.quota.settle(lease, { kind: "back", avoidMs }, learned);
+  const settled = await settle(lease, { kind: "back", avoidMs }, learned, job, parts);
   job.log(`back to the waiting room: ${settled.word}`);
   return { outcome: "sent back to the waiting room", why, now: settled.word };
 }
@@ -294,19 +288,38 @@ async function end(
     tokens: null,
     answeredAfterMs: learned ? learned.latencyMs : null,
   };
-  const settled = await parts.quota.settle(
+  const settled = await settle(
     lease,
     { kind, error: { code: errorCode(error) ?? "ATTEMPTS_EXHAUSTED", message: error.message }, meta: meta ?? none },
     learned,
+    job,
+    parts,
   );
   job.log(`${kind}: ${explain(error)} (${settled.word})`);
   if (settled.kind === "done" && kind === "failed") throw error;
   return { outcome: settled.word, why: error.message };
 }
 
+/** The call's end; where its group rests from now on, BullMQ's workers of it do too. */
+async function settle(
+  lease: Lease,
+  ending: Ending,
+  learned: CallFeedback | null,
+  job: JobView,
+  { quota, cool }: AssessParts,
+): Promise<Settled> {
+  const settled = await quota.settle(lease, ending, learned);
+  if (settled.restMs > 0) {
+    job.log(`the key group rests for ${Math.round(settled.restMs)} ms`);
+    cool(lease.keyGroup, Math.ceil(settled.restMs)).catch(() => {});
+  }
+  return settled;
+}
+
 const feedback = (lease: Lease, spent: Granted, seen: Omit<CallFeedback, "keyGroup" | "keyId">): CallFeedback => ({
   keyGroup: lease.keyGroup,
   keyId: spent.keyId,
   startedAt: spent.startedAt,
+  probes: spent.probes,
   ...seen,
 });

@@ -14,7 +14,10 @@ export interface SortedRefusal {
   cause: RefusalCause;
   /** What should get no calls for a while. */
   cools: Cools;
-  /** How long; 0: no reason to stay away. From the provider where it said so, else the least that makes sense (cool-down.ts stretches it). */
+  /**
+   * How long; 0: no reason to stay away. From the provider where it said so, else the least that makes sense (cool-down.ts
+   * stretches it) or, of what is disabled, the time to its first probe.
+   */
   coolMs: number;
   /** The provider itself named the time: believe it exactly. */
   told: boolean;
@@ -25,19 +28,22 @@ export interface SortedRefusal {
 interface CauseRow {
   code: ErrorCode;
   cools: Cools;
-  /** Cool-down where the provider names none. */
+  /** Cool-down, or time to the first probe, where the provider names none. */
   coolMs: number;
 }
+
+/** What is disabled is probed after so long, then after twice that, and so on to an hour (key-state.ts). */
+const FIRST_PROBE_MS = 3_000;
 
 export const CAUSES: Record<RefusalCause, CauseRow> = {
   rate_second: { code: "RATE_LIMITED", cools: "requestsPerSecond", coolMs: 1_000 },
   burst: { code: "RATE_LIMITED", cools: "group", coolMs: 2_000 },
   rate_minute: { code: "RATE_LIMITED", cools: "requestsPerMinute", coolMs: 10_000 },
   tokens: { code: "RATE_LIMITED", cools: "tokensPerMinute", coolMs: 10_000 },
-  day: { code: "QUOTA_EXHAUSTED", cools: "requestsPerDay", coolMs: 600_000 },
-  balance: { code: "QUOTA_EXHAUSTED", cools: "group", coolMs: 60_000 },
-  key: { code: "KEY_REJECTED", cools: "key", coolMs: 60_000 },
-  model: { code: "MODEL_REFUSED", cools: "group", coolMs: 60_000 },
+  day: { code: "QUOTA_EXHAUSTED", cools: "requestsPerDay", coolMs: FIRST_PROBE_MS },
+  balance: { code: "QUOTA_EXHAUSTED", cools: "group", coolMs: FIRST_PROBE_MS },
+  key: { code: "KEY_REJECTED", cools: "key", coolMs: FIRST_PROBE_MS },
+  model: { code: "MODEL_REFUSED", cools: "group", coolMs: FIRST_PROBE_MS },
   content: { code: "CONTENT_REFUSED", cools: "nothing", coolMs: 0 },
   request: { code: "REQUEST_REFUSED", cools: "nothing", coolMs: 0 },
   server: { code: "PROVIDER_FAILED", cools: "group", coolMs: 1_000 },
@@ -47,8 +53,6 @@ export const CAUSES: Record<RefusalCause, CauseRow> = {
 
 /** No provider's word keeps a group away for longer. */
 const MAX_COOL_MS = 24 * 3_600_000;
-/** A path that is not there may be there again soon: a server of one's own that starts, a model that is being loaded. */
-const NOT_FOUND_COOL_MS = 10_000;
 /** A wait of less says nothing of a day that is used up: it is that of a shorter window which the answer names as well. */
 const LEAST_DAY_WAIT_MS = 600_000;
 
@@ -59,12 +63,11 @@ export function sortRefusal(answer: RefusedAnswer, provider = ""): SortedRefusal
   const cause = rule?.cause ?? causeByStatus(answer.status, toldMs);
   const { code, cools, coolMs } = CAUSES[cause];
   const knownMs = coolMs > 0 ? knownWaitMs(answer, provider, cause, toldMs) : undefined;
-  const ownMs = cause === "model" && answer.status === 404 ? NOT_FOUND_COOL_MS : coolMs;
   return {
     code,
     cause,
     cools: rule?.cools ?? cools,
-    coolMs: Math.ceil(Math.min(MAX_COOL_MS, knownMs ?? ownMs)),
+    coolMs: Math.ceil(Math.min(MAX_COOL_MS, knownMs ?? coolMs)),
     told: knownMs !== undefined,
     blames: rule?.blames ?? ERRORS[code].blames,
     retry: rule?.retry ?? ERRORS[code].retry,

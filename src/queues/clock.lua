@@ -8,9 +8,11 @@ local function clock_stepped_back(now, last)
       if not seen[w.key] then w.law.step_back(w, now) end
       seen[w.key] = true
     end
-    redis.call('HDEL', k('group:' .. g), 'coolUntil', 'slowUntil', 'medianAt')
+    -- What is disabled or open stays so, and is probed at once.
+    redis.call('HDEL', k('group:' .. g), 'slowUntil', 'medianAt', 'shareAt', 'shareFailed', 'shareOk')
     for _, field in ipairs(redis.call('HKEYS', k('group:' .. g))) do
-      if string.sub(field, 1, 4) == 'off:' then redis.call('HDEL', k('group:' .. g), field) end
+      local name = string.match(field, '^[^:]+')
+      if name == 'coolUntil' or name == 'probeAt' or name == 'probing' or name == 'until' then redis.call('HDEL', k('group:' .. g), field) end
     end
     redis.call('ZADD', k'free', ms(now), g)
   end

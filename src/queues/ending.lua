@@ -109,3 +109,13 @@ local function lapsed(group)
   local times = redis.call('HINCRBY', g, 'lapses', 1)
   if times > 1 then redis.call('HSET', g, 'slowUntil', ms(now() + math.min(2000, 50 * 2 ^ math.min(times - 2, 6)))) end
 end
+
+-- Tasks on their way to a group or key that takes none now go back at once; their jobs find a stale epoch. Calls under way end as
+-- they end. shut: whether this group, key is such a one.
+local function give_back(shut)
+  for _, lease in ipairs(redis.call('ZRANGE', k'leases', 0, -1)) do
+    local id, epoch = string.match(lease, '^(.*)#(%d+)$')
+    local f = redis.call('HMGET', k('task:' .. id), 's', 'e', 'kg', 'key')
+    if f[2] == epoch and (f[1] == 'taken' or f[1] == 'queued') and shut(f[3], f[4]) then go_back(id, read(id)) end
+  end
+end

@@ -15,25 +15,34 @@ local function towards(value, sample, percentile, step)
   return value - step * (1 - percentile)
 end
 
--- `g` key of the group's record. accepted, refused: by the provider, for rate; network: ms, or nil when it is not known.
-local function learn_guard(g, accepted, refused, network)
+local GUARD_FIELDS = { 'guard', 'netHigh', 'netLow', 'netSeen', 'guardC' }
+
+-- f: values; at: where those of GUARD_FIELDS begin. accepted, refused: by the provider, for rate; network: ms, or nil when it is not
+-- known. What changes goes onto `into`, by field and value.
+local function learn_guard(f, at, accepted, refused, network, into)
   if not (accepted or refused or network) then return end
-  local f = redis.call('HMGET', g, 'guard', 'netHigh', 'netLow', 'netSeen', 'guardC')
-  local guard, high, low, seen, c = tonumber(f[1] or '') or GUARD.start, tonumber(f[2] or ''), tonumber(f[3] or ''), num(f[4]), tonumber(f[5] or '') or 1
+  local guard, high, low = tonumber(f[at] or '') or GUARD.start, tonumber(f[at + 1] or ''), tonumber(f[at + 2] or '')
+  local seen, c = num(f[at + 3]), tonumber(f[at + 4] or '') or 1
+  local function put(field, value)
+    into[#into + 1] = field
+    into[#into + 1] = value
+  end
   if network then
     if not high then high, low = network, network end
     seen = seen + 1
     local step = math.max(0.05 * (high - low), 0.2) * math.max(1, 50 / seen)
     high = towards(high, network, 0.9, step)
     low = math.min(high, towards(low, network, 0.2, step))
-    redis.call('HSET', g, 'netHigh', ms(high), 'netLow', ms(low), 'netSeen', seen)
+    put('netHigh', ms(high))
+    put('netLow', ms(low))
+    put('netSeen', seen)
   end
   if accepted or refused then
     local way = refused and 1 - GUARD.share or -GUARD.share
     c = math.max(GUARD.least_c, math.min(GUARD.most_c, c + GUARD.gain * way))
     if seen < 20 then guard = guard + GUARD.step * way end
-    redis.call('HSET', g, 'guardC', ms(c))
+    put('guardC', ms(c))
   end
   if seen >= 20 then guard = GUARD.floor + c * (high - low) end
-  redis.call('HSET', g, 'guard', ms(math.max(GUARD.floor, math.min(GUARD.most, guard))))
+  put('guard', ms(math.max(GUARD.floor, math.min(GUARD.most, guard))))
 end

@@ -1,6 +1,7 @@
 /** A key group's record in the store as people see it. */
 import { z } from "zod";
 import { type KeyEvent, type KeyGroupEvent, type KeyState, LATENCY_ENDS_MS } from "../events.ts";
+import { fieldsToRecord, stateOf as stateOfRecord } from "./key-state.ts";
 import { WINDOW_KINDS, WINDOW_UNITS } from "./window.ts";
 
 const Facts = z.object({
@@ -28,18 +29,26 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
   const number = (field: string) => Number(record.get(field) ?? 0);
   const facts = Facts.parse(JSON.parse(record.get("json") ?? "{}"));
   const places = used.split(",").map(Number);
-  const coolingLeftMs = Math.max(0, number("coolUntil") - Number(now));
-  const waitsLeftMs = Math.max(0, number("waitsUntil") - Number(now));
+  const nowMs = Number(now);
+  const hash = Object.fromEntries(record);
+  const own = fieldsToRecord(hash, "");
+  const coolingLeftMs = Math.max(0, own.coolUntilMs - nowMs);
+  const waitsLeftMs = Math.max(0, number("waitsUntil") - nowMs);
+  // What people see under way is calls, not leases.
+  const ownState = stateOfRecord({ ...own, inFlight: Number(inFlight) }, nowMs);
   const state = stateOf({
     removed: removed === "1",
-    disabled: record.get("disabled") === "1" || record.get("keys") === "",
+    noKeys: record.get("keys") === "",
     manned: Number(manned),
     usable: Number(usable),
-    cooling: coolingLeftMs > 0,
-    inFlight: Number(inFlight),
+    own: ownState,
   });
+  const ids = keys.split(",").filter(Boolean);
+  const out = ids.map((key) => troubleOf(hash, `:${key.split(":")[0]}`, nowMs)).filter((key) => key !== null);
+  const inTrouble = state === "disabled" || state === "cooling";
+  const trouble = inTrouble ? (ownState === state ? troubleOf(hash, "", nowMs) : soonest(out)) : null;
+  const cause = trouble?.cause ?? null;
   const failures = [...record].filter(([field]) => field.startsWith("fail:"));
-  const cause = state === "cooling" || state === "disabled" ? record.get("cause") || null : null;
   return {
     id,
     account: record.get("account") ?? id,
@@ -48,7 +57,9 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     simulated: facts.simulated,
     state,
     cause,
+    cools: trouble?.cools ?? null,
     coolingLeftMs,
+    disabledLeftMs: state === "disabled" ? (trouble?.leftMs ?? null) : null,
     inFlight: Number(inFlight),
     windows: facts.windows.map(({ zone, ...w }, i) => ({ ...w, ...(zone && { zone }), used: places[i] ?? 0 })),
     waitsFor: waitsLeftMs > 0 ? { window: record.get("waitsFor") ?? "", leftMs: waitsLeftMs } : null,
@@ -61,50 +72,74 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     latency: { counts: [...LATENCY_ENDS_MS, "rest"].map((end) => number(`lat:${end}`)), sumMs: number("latencySum") },
     tokens: { prompt: number("used:prompt"), completion: number("used:completion") },
     guardMs: number("guard"),
-    keys: keys
-      .split(",")
-      .filter(Boolean)
-      .map((key) => keyEvent(key, { record, nowMs: Number(now), group: { state, cause, coolingLeftMs } })),
+    keys: ids.map((key) => keyEvent(key, { hash, nowMs, group: { state, cause, coolingLeftMs } })),
   };
 }
 
+/** Why a group or key is disabled or cools, and for how long still. */
+interface Trouble {
+  cause: string | null;
+  cools: string | null;
+  leftMs: number | null;
+}
+
+type Hash = Readonly<Record<string, string>>;
+
+/** `suffix` "" for the group, ":<id>" for a key; null: nothing is wrong with it itself. */
+function troubleOf(hash: Hash, suffix: string, nowMs: number): Trouble | null {
+  const record = fieldsToRecord(hash, suffix);
+  const state = stateOfRecord(record, nowMs);
+  if (state !== "disabled" && state !== "cooling") return null;
+  if (record.off === "by_hand") return { cause: null, cools: null, leftMs: null };
+  const endsMs = state === "cooling" ? record.coolUntilMs : Number(hash[`until${suffix}`] || record.probeAtMs);
+  return {
+    cause: hash[`cause${suffix}`] || null,
+    cools: hash[`cools${suffix}`] || null,
+    leftMs: Math.max(0, endsMs - nowMs),
+  };
+}
+
+/** Where all keys of a group are out, it is as long as the first of them. */
+const soonest = (all: readonly Trouble[]): Trouble | null =>
+  all.toSorted((a, b) => (a.leftMs ?? Number.POSITIVE_INFINITY) - (b.leftMs ?? Number.POSITIVE_INFINITY))[0] ?? null;
+
 interface OfGroup {
-  record: ReadonlyMap<string, string>;
+  hash: Hash;
   nowMs: number;
   group: Pick<KeyGroupEvent, "state" | "cause" | "coolingLeftMs">;
 }
 
 /** A key that nothing is wrong with shares the state of its group. */
-function keyEvent(told: string, { record, nowMs, group }: OfGroup): KeyEvent {
+function keyEvent(told: string, { hash, nowMs, group }: OfGroup): KeyEvent {
   const [id = "", held, inFlight] = told.split(":");
-  const number = (field: string) => Number(record.get(`${field}:${id}`) ?? 0);
-  const offLeftMs = Math.max(0, number("off") - nowMs);
+  const number = (field: string) => Number(hash[`${field}:${id}`] ?? 0);
   const counts = { inFlight: Number(inFlight), calls: number("calls"), ok: number("ok"), failed: number("failed") };
-  const standing = { id, ...counts, cause: null, leftMs: 0 };
+  const standing = { id, ...counts, cause: null, cools: null, leftMs: 0 };
   if (held !== "1") return { ...standing, state: "unmanned" };
-  if (offLeftMs > 0)
-    return { ...standing, state: "disabled", cause: record.get(`cause:${id}`) || null, leftMs: offLeftMs };
+  const trouble = troubleOf(hash, `:${id}`, nowMs);
+  if (trouble) {
+    const state = stateOfRecord(fieldsToRecord(hash, `:${id}`), nowMs);
+    return { ...standing, ...trouble, leftMs: trouble.leftMs ?? 0, state };
+  }
   if (group.state === "disabled") return { ...standing, state: "disabled", cause: group.cause };
-  if (group.coolingLeftMs > 0)
+  if (group.state === "cooling")
     return { ...standing, state: "cooling", cause: group.cause, leftMs: group.coolingLeftMs };
   return { ...standing, state: counts.inFlight > 0 ? "in_use" : "available" };
 }
 
 interface Standing {
   removed: boolean;
-  disabled: boolean;
-  /** Keys that a living worker holds, and those of them that are not left out for a fault. */
+  noKeys: boolean;
+  /** Keys that a living worker holds, and those of them that are not disabled. */
   manned: number;
   usable: number;
-  cooling: boolean;
-  inFlight: number;
+  /** By its record alone. */
+  own: KeyState;
 }
 
-function stateOf({ removed, disabled, manned, usable, cooling, inFlight }: Standing): KeyState {
+function stateOf({ removed, noKeys, manned, usable, own }: Standing): KeyState {
   if (removed) return "removed";
-  if (disabled) return "disabled";
+  if (noKeys) return "disabled";
   if (manned === 0) return "unmanned";
-  if (usable === 0) return "disabled";
-  if (cooling) return "cooling";
-  return inFlight > 0 ? "in_use" : "available";
+  return own === "disabled" || usable === 0 ? "disabled" : own;
 }

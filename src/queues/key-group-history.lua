@@ -1,4 +1,4 @@
--- Notes who is in another state than it was last seen in, each change once, whatever number of bridges look.
+-- (note-change.lua stands before it.) Notes who is in another state than it was last seen in, each change once, whatever number of bridges look.
 -- KEYS: states (who -> "at state cause"), changes (stream), counts (who:state -> times).
 -- ARGV: 1 when it was looked at (ms, store's clock), 2 most changes kept, 3 "all" or "some"; then for each group or key by turns
 --   who ("group" or "group/key"), state, cause, until (ms, "": not known)
@@ -17,19 +17,7 @@ for i = 4, #ARGV, 4 do
   local last = seen[who]
   if ARGV[3] ~= 'all' then last = redis.call('HGET', KEYS[1], who) end
   seen[who] = nil
-  local since, from, why = string.match(last or '', '^(%S+) (%S+) (.*)$')
-  -- What another bridge saw later stands.
-  if not since or ((from ~= state or why ~= cause) and tonumber(since) < at) then
-    redis.call('HSET', KEYS[1], who, ARGV[1] .. ' ' .. state .. ' ' .. cause)
-    if since then
-      local group, key = string.match(who, '^([^/]+)/?(.*)$')
-      local change = { keyGroup = group, keyId = key ~= '' and key or cjson.null, from = from, to = state,
-        cause = cause ~= '' and cause or cjson.null, untilMs = tonumber(till) or cjson.null, atMs = at }
-      redis.call('XADD', KEYS[2], 'MAXLEN', most, '*', 'json', cjson.encode(change))
-      redis.call('HINCRBY', KEYS[3], who .. ':' .. state, 1)
-      noted = noted + 1
-    end
-  end
+  if note_change({ states = KEYS[1], changes = KEYS[2], counts = KEYS[3], most = most }, last, who, state, cause, till, at) then noted = noted + 1 end
 end
 for who in pairs(seen) do
   redis.call('HDEL', KEYS[1], who)

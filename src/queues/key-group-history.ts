@@ -1,13 +1,15 @@
 /**
- * The history of key groups and their keys: who came into another state, why, and until when. Written by whoever takes the
- * snapshots; a state that lasts shorter than the time between two of them may go unseen.
+ * The history of key groups and their keys: who came into another state, why, and until when. What a call changes is noted
+ * with its end (settle.lua); what time, a worker or the keys' file changes by whoever takes the snapshots.
  */
 import type { Redis } from "ioredis";
 import { KEPT_KEY_GROUP_CHANGES, type KeyGroupEvent, type KeyState } from "../events.ts";
 import { KEYS } from "../names.ts";
 import { StoreScript } from "../store.ts";
 
-const script = new StoreScript(new URL("./key-group-history.lua", import.meta.url));
+const script = new StoreScript(new URL("./key-group-history.lua", import.meta.url), [
+  new URL("./note-change.lua", import.meta.url),
+]);
 
 interface Seen {
   /** "group" or "group/key". */
@@ -30,11 +32,15 @@ export interface KeyGroupHistory {
 
 export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
   const told = new Map<string, string>();
+  let newest = "";
+  const newestChange = async () => (await redis.xrevrange(KEYS.keyGroupChanges, "+", "-", "COUNT", 1))[0]?.[0] ?? "";
   return {
     async note(groups, atMs, whole) {
       const seen = groups.flatMap(statesOf);
       const texts = new Map(seen.map(({ who, state, cause }) => [who, `${state} ${cause}`]));
-      const news = seen.filter(({ who }) => told.get(who) !== texts.get(who));
+      // Noted by another meanwhile: the store may have another state than was told last.
+      const noted = newest !== (await newestChange());
+      const news = seen.filter(({ who }) => noted || told.get(who) !== texts.get(who));
       const gone = whole && [...told.keys()].some((who) => !texts.has(who));
       if (news.length === 0 && !gone) return;
       const args = (whole ? seen : news).flatMap(({ who, state, cause, leftMs }) => [
@@ -48,6 +54,7 @@ export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
       );
       if (whole) told.clear();
       for (const [who, text] of texts) told.set(who, text);
+      newest = await newestChange();
     },
     forget() {
       told.clear();
@@ -56,9 +63,8 @@ export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
 }
 
 /** What lasts: a call that is under way is no change, and a key that nothing is wrong with follows its group silently. */
-export function statesOf({ id, state, cause, coolingLeftMs, keys }: KeyGroupEvent): Seen[] {
-  const returns = keys.filter((key) => key.state === "disabled" && key.leftMs > 0).map((key) => key.leftMs);
-  const left = { cooling: coolingLeftMs, disabled: returns.length > 0 ? Math.min(...returns) : null };
+export function statesOf({ id, state, cause, coolingLeftMs, disabledLeftMs, keys }: KeyGroupEvent): Seen[] {
+  const left = { cooling: coolingLeftMs, disabled: disabledLeftMs };
   const group: Seen = {
     who: id,
     state: state === "in_use" ? "available" : state,
@@ -68,8 +74,10 @@ export function statesOf({ id, state, cause, coolingLeftMs, keys }: KeyGroupEven
   return [group, ...keys.map((key) => keyStateOf(id, key))];
 }
 
-function keyStateOf(group: string, { id, state, cause, leftMs }: KeyGroupEvent["keys"][number]): Seen {
+function keyStateOf(group: string, { id, state, cause, cools, leftMs }: KeyGroupEvent["keys"][number]): Seen {
   const who = `${group}/${id}`;
-  if (state === "disabled" && leftMs > 0) return { who, state, cause: cause ?? "", leftMs };
+  // Its own trouble, and not its group's.
+  if (cools !== null && (state === "disabled" || state === "cooling"))
+    return { who, state, cause: cause ?? "", leftMs };
   return { who, state: "available", cause: "", leftMs: null };
 }

@@ -1,6 +1,7 @@
 /**
- * The states of a key, and of a whole key group: what each event makes of its record. Pure; the record is a handful of
- * fields (`recordToFields`) that a script in the store can keep and compare.
+ * The states of a key, and of a whole key group: what each event makes of its record. Pure. The store keeps the records, as a
+ * handful of fields of the group's hash (`recordToFields`), and changes them by this same law (key-state.lua and room.lua):
+ * this is what it is read and tested by.
  *
  *   available  calls go out                      in_use    the same, with calls under way
  *   cooling    none before coolUntilMs; where the breaker is open, then one probe first (half-open)
@@ -26,7 +27,7 @@ export interface KeyRecord {
   open: boolean;
   /** refused: the provider will have none of it until somebody or midnight acts. by_hand: a person switched it off. */
   off: "no" | "refused" | "by_hand";
-  /** refused: when the next probe is due. */
+  /** refused: when the next probe is due. Also where it is known when the refusal ends by itself: what is known may be wrong. */
   probeAtMs: number;
   /** Probes in a row that did not help. */
   strikes: number;
@@ -49,6 +50,8 @@ export const FRESH: KeyRecord = {
 export type KeyEvent =
   /** A lease was granted; it or its call ends by `endsByMs` at the latest. */
   | { kind: "taken"; endsByMs: number }
+  /** Its call begins, and ends by then at the latest. */
+  | { kind: "begun"; probe: boolean; endsByMs: number }
   /** The lease lapsed, the request never left, or the task's own deadline ended the call: nothing was learned. */
   | { kind: "returned"; probe: boolean }
   | { kind: "succeeded"; probe: boolean }
@@ -58,8 +61,10 @@ export type KeyEvent =
   | { kind: "limited"; probe: boolean; coolMs: number }
   /** The provider was in trouble: server, time-out, network. */
   | { kind: "failed"; probe: boolean; coolMs: number }
-  /** Bad key, not paid, day used up, model not allowed. `firstMs`: to the first probe; `untilMs`: when it will end by itself, where that is known. */
+  /** Bad key, not paid, day used up, model not allowed. `firstMs`: to the first probe; `untilMs`: when it will end by itself, where that is known: it is probed then at the latest. */
   | { kind: "refused"; probe: boolean; firstMs: number; untilMs: number | null }
+  /** A worker that holds it has started, maybe with another secret: refused or not is to be found out anew. */
+  | { kind: "worker_started" }
   | { kind: "switched_off" }
   | { kind: "switched_on" };
 
@@ -112,7 +117,11 @@ export function afterEvent(
   if (event.kind === "switched_on") {
     return { ...record, off: "no", open: false, failures: 0, strikes: 0, probeAtMs: 0, probingUntilMs: 0 };
   }
+  if (event.kind === "worker_started") {
+    return record.off === "refused" ? { ...record, strikes: 0, probeAtMs: nowMs } : record;
+  }
   if (event.kind === "taken") return taken(record, event.endsByMs, nowMs);
+  if (event.kind === "begun") return event.probe ? { ...record, probingUntilMs: event.endsByMs } : record;
 
   const ended = { ...record, inFlight: Math.max(0, record.inFlight - 1) };
   if (event.probe) ended.probingUntilMs = 0;
@@ -179,10 +188,15 @@ function refused(
 ): KeyRecord {
   if (record.off === "by_hand") return record;
   // Calls that began before it was disabled only confirm it: they count no strike and bring no probe nearer.
-  if (record.off === "refused" && !probe) return { ...record, probeAtMs: Math.max(record.probeAtMs, untilMs ?? 0) };
+  if (record.off === "refused" && !probe) return record;
   const strikes = record.off === "refused" ? record.strikes + 1 : 0;
   const waitMs = varied(Math.min(policy.longestProbeMs, firstMs * 2 ** strikes), random);
-  return { ...record, off: "refused", strikes, probeAtMs: untilMs ?? nowMs + waitMs };
+  return {
+    ...record,
+    off: "refused",
+    strikes,
+    probeAtMs: Math.min(nowMs + waitMs, untilMs ?? Number.POSITIVE_INFINITY),
+  };
 }
 
 /** A tenth less or more, by chance, so that probes of many do not fall together. Whole ms. */

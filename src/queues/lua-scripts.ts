@@ -15,9 +15,10 @@ const SHARED = [
 
 /**
  * `before`: scripts that are set before this one alone. "run" for those that lead to calls, which close the key groups first
- * where the store may have forgotten some; "guard" for the one that learns from calls; "choose" for the one that chooses.
+ * where the store may have forgotten some; "key-state" for those that ask for or change the states of key groups and keys; "guard" and "note-change" for the one that learns from calls;
+ * "choose" for the one that chooses.
  */
-export const script = (name: string, ...before: ("run" | "guard" | "choose")[]) =>
+export const script = (name: string, ...before: ("run" | "key-state" | "guard" | "note-change" | "choose")[]) =>
   new StoreScript(new URL(`./${name}.lua`, import.meta.url), [
     ...SHARED,
     ...before.map((one) => new URL(`./${one}.lua`, import.meta.url)),

@@ -46,11 +46,42 @@ export type SpendAnswer =
       keyId: string;
       /** The answer before this call could not be read. */
       unreadable: UnreadableAnswer | null;
+      /** Which of the two is probed with this call; empty: it is an ordinary one. */
+      probes: Probed[];
     }
   | { kind: "back"; why: string; became: string }
   | { kind: "stale"; why: string }
   /** This very taking ended as failed, but its job was not told: it fails now. */
   | { kind: "failed" };
+
+export type Probed = "group" | "key";
+
+/** How long a group rests: rest.ts. By a share of failures of its recent calls, as the store knows it. All in whole ms. */
+export type Rest =
+  /** `varies`: longer by up to a fifth, by chance. */
+  | { kind: "fixed"; ms: number; varies: boolean }
+  /** Up to the share `tolerated`: calmMs, varied, calmMostMs at most. Beyond, from leastMs to mostMs where all fails. */
+  | { kind: "by_share"; calmMs: number; calmMostMs: number; tolerated: number; leastMs: number; mostMs: number };
+
+/**
+ * What a call that was no success says of a group or key (key-state.ts says what follows):
+ *   returned   nothing
+ *   innocent   it works: something else was at fault
+ *   limited    a window was full
+ *   failed     the provider was in trouble
+ *   refused    it is out of use. `untilInMs`: for so long, where that is known
+ */
+export type Said =
+  | { kind: "returned" | "innocent" }
+  | { kind: "limited" | "failed"; rest: Rest }
+  | { kind: "refused"; firstMs: number; untilInMs: number | null };
+
+export interface CallSays {
+  group: Said;
+  key: Said;
+  /** What is full or out of use, for people: a window's name, "group", "key" or "nothing". */
+  cools: string;
+}
 
 /** What a key group learns from one call. */
 export interface CallFeedback {
@@ -76,10 +107,12 @@ export interface CallFeedback {
   takesNoPlace?: boolean;
   /** The network's part of the round trip; null or absent: not known. */
   networkMs?: number | null;
-  /** The whole group rests so long. */
-  coolMs?: number;
-  /** This key alone is left out so long. */
-  keyOffMs?: number;
+  /** Of a call that was no success; absent: nothing. */
+  says?: CallSays;
+  /** As the spend answered. Default: none. */
+  probes?: Probed[];
+  /** 0 to below 1, by which rests and probes vary. Default 0.5. */
+  random?: number;
 }
 
 /** What became of a call's task. */
@@ -95,7 +128,12 @@ export interface UnreadableAnswer {
   why: string;
 }
 
-export type Settled = { kind: "done" | "back" | "stale"; word: string };
+export interface Settled {
+  kind: "done" | "back" | "stale";
+  word: string;
+  /** The call made the group rest for so long from now on, ms; 0: it did not. */
+  restMs: number;
+}
 
 export interface Quota {
   /**
@@ -116,6 +154,8 @@ export interface Quota {
   renewCalendar(groups: readonly KeyGroup[]): Promise<void>;
   /** A living worker holds these keys for the next `forMs`: without it a group gets no lease. */
   hold(keys: readonly { keyGroup: string; keyId: string }[], forMs: number): Promise<void>;
+  /** By a worker that has started: its secrets may be others than those that were refused, so that these are probed at once. */
+  probeNow(keys: readonly { keyGroup: string; keyId: string }[]): Promise<void>;
   /** Best tasks and leases, at most `most`. */
   take(most: number): Promise<TakeAnswer>;
   /** Their jobs are in their queues. */

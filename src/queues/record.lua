@@ -5,6 +5,7 @@
 --   c camera   cap capturedAt ms   ord order among a camera's messages   dl deadline ms on the store's clock, 0 never
 --   b band 0..4   sig bbox and tracks   ns 1: never superseded   since when its scene began to wait   json the task
 --   ad, tk, st: admitted, taken, started (ms)   kg key group   key key id   w worker   no, nountil: group to avoid, until
+--   p: what is probed with its call, "group", "key", "group,key" or ""
 --   tok: tokens besides the prompt's, by rule of counting pictures (token-estimate.ts), "n,n,…"
 --   un: the last answer when it could not be read, JSON   f refusals so far   img reference of its image   hash of how it looks, reuse ms
 -- Waiting:  <p>wait zset id -> band*1e14+cap (the order seen by people and by overflow)
@@ -12,7 +13,7 @@
 --           <p>deadlines zset id -> deadline
 -- Moving:   <p>leases zset <id>#<epoch> -> lapse time;  <p>calls zset id -> time by which the call must have ended
 --           <p>calls-of:<worker> set of ids
--- Groups:   <p>groups set;  <p>group:<id> hash;  <p>free zset group -> next time at which it may be free
+-- Groups:   <p>groups set;  <p>group:<id> hash (its state and its keys': key-state.lua);  <p>free zset group -> next time at which it may be free
 --           <p>groups-of:<account> set;  <p>leaving zset: removed ones whose queue is not empty yet -> when
 --           <p>held hash <group>/<key> -> time until which a living worker holds that key
 --           <p>registrations how often groups were registered

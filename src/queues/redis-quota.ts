@@ -11,14 +11,15 @@ import { SpentLately } from "./spent-lately.ts";
 import { windowsByAccount, zonesOf } from "./window.ts";
 
 const registerScript = script("register");
-const takeScript = script("take", "run", "choose");
+const takeScript = script("take", "run", "key-state", "choose");
 const markQueuedScript = script("mark-queued");
 const spendScript = script("spend", "run");
 const snapshotScript = script("snapshot");
 const stirringScript = script("stirring");
 const leavingScript = script("leaving");
+const probeNowScript = script("probe-now");
 const restampScript = script("restamp");
-export const settleScript = script("settle", "guard");
+export const settleScript = script("settle", "key-state", "guard", "note-change");
 
 /** An unspent lease lapses after so long: more than any queue and event loop needs, less than a person notices. */
 const LEASE_MS = 1_000;
@@ -81,6 +82,11 @@ export function createQuota(
         );
     },
 
+    async probeNow(keys) {
+      const args = keys.flatMap(({ keyGroup, keyId }) => [keyGroup, keyId]);
+      await probeNowScript.run(redis, [PREFIX], args);
+    },
+
     async take(most) {
       const [wait, ...rest] = z
         .array(z.union([z.string(), z.array(z.string())]))
@@ -114,6 +120,7 @@ export function createQuota(
           bound = "0",
           startedAt = "",
           refusals = "0",
+          probes = "",
         ] = Texts.parse(reply);
         if (kind === "back") return { kind, why: a, became: b };
         if (kind === "wait") {
@@ -136,6 +143,7 @@ export function createQuota(
           startedAt,
           keyId,
           unreadable: unreadable ? Unreadable.parse(JSON.parse(unreadable)) : null,
+          probes: z.array(z.enum(["group", "key"])).parse(probes.split(",").filter(Boolean)),
         };
       }
     },
@@ -162,8 +170,9 @@ export function createQuota(
             early: feedback.cameTooEarly ?? false,
             refund: feedback.takesNoPlace ?? false,
             ...(feedback.networkMs != null && { networkMs: Math.round(feedback.networkMs * 100) / 100 }),
-            coolMs: feedback.coolMs ?? 0,
-            offMs: feedback.keyOffMs ?? 0,
+            ...(feedback.says && { says: feedback.says }),
+            ...(feedback.probes?.length && { probe: feedback.probes.join(",") }),
+            random: feedback.random ?? 0.5,
           })
         : "";
       const args = [
@@ -175,8 +184,8 @@ export function createQuota(
         ending.kind === "back" ? ending.avoidMs : 0,
       ];
       lately.ended(lease, ending.kind === "assessed" ? args : null, clock.monotonicMs());
-      const [kind = "stale", word = ""] = Texts.parse(await settleScript.run(redis, [PREFIX], args));
-      return { kind: z.enum(["done", "back", "stale"]).parse(kind), word };
+      const [kind = "stale", word = "", rests = "0"] = Texts.parse(await settleScript.run(redis, [PREFIX], args));
+      return { kind: z.enum(["done", "back", "stale"]).parse(kind), word, restMs: Number(rests) };
     },
 
     async stirring(withinMs, everyQueue) {

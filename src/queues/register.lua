@@ -13,19 +13,37 @@ for i = 2, #ARGV do
   named[g.id] = g
 end
 
--- Groups that are gone, or have no key left, give back what is on its way to them. Their jobs find a stale epoch. Calls under way
--- end as they end.
-for _, lease in ipairs(redis.call('ZRANGE', k'leases', 0, -1)) do
-  local id, epoch = string.match(lease, '^(.*)#(%d+)$')
-  local f = redis.call('HMGET', k('task:' .. id), 's', 'e', 'kg')
-  local g = named[f[3] or '']
-  if f[2] == epoch and (f[1] == 'taken' or f[1] == 'queued') and not (g and g.keys ~= '') then go_back(id, read(id)) end
+-- id -> set of its keys.
+local keys_of = {}
+for id, g in pairs(named) do
+  keys_of[id] = {}
+  for _, key in ipairs(split(g.keys, '[^,]+')) do keys_of[id][key] = true end
+end
+-- Groups and keys that are gone or switched off give back what is on its way to them.
+give_back(function(group, key) return not (keys_of[group] and keys_of[group][key]) end)
+
+-- What its provider held against it is void; what is under way stays so.
+local function begins_anew(key, suffix)
+  redis.call('HDEL', key, 'coolUntil' .. suffix, 'failures' .. suffix, 'open' .. suffix, 'off' .. suffix, 'probeAt' .. suffix, 'strikes' .. suffix,
+    'probing' .. suffix, 'cause' .. suffix, 'cools' .. suffix, 'until' .. suffix)
+end
+
+local function by_hand(key, suffix, off)
+  local field = 'off' .. suffix
+  if off then redis.call('HSET', key, field, 'by_hand', 'probeAt' .. suffix, '0', 'probing' .. suffix, '0')
+  elseif redis.call('HGET', key, field) == 'by_hand' then begins_anew(key, suffix) end
 end
 
 for id, g in pairs(named) do
   local key = k('group:' .. id)
-  local before = redis.call('HGET', key, 'account')
+  local f = redis.call('HMGET', key, 'account', 'keys')
+  local before = f[1]
   if before and before ~= g.account then redis.call('SREM', k('groups-of:' .. before), id) end
+  for _, one in ipairs(split(f[2], '[^,]+')) do
+    if not keys_of[id][one] then by_hand(key, ':' .. one, true) end
+  end
+  for one in pairs(keys_of[id]) do by_hand(key, ':' .. one, false) end
+  by_hand(key, '', g.keys == '')
   redis.call('HSET', key, 'account', g.account, 'windows', g.windows, 'maxConcurrent', g.maxConcurrent, 'keys', g.keys,
     'promptTokens', g.promptTokens, 'imageRule', g.imageRule, 'json', g.json)
   redis.call('HSETNX', key, 'guard', '25')
@@ -34,9 +52,12 @@ for id, g in pairs(named) do
   redis.call('SADD', k('groups-of:' .. g.account), id)
   redis.call('ZADD', k'free', 'NX', ms(t), id)
   local renewed = split(g.renewed, '[^,]+')
-  for _, one in ipairs(renewed) do redis.call('HDEL', key, 'off:' .. one, 'cause') end
-  -- With none of its old keys left the group itself begins anew.
-  if #renewed > 0 and #renewed == #split(g.keys, '[^,]+') then redis.call('HDEL', key, 'coolUntil') end
+  for _, one in ipairs(renewed) do begins_anew(key, ':' .. one) end
+  -- With none of its old keys left the group itself begins anew, in BullMQ too.
+  if #renewed > 0 and #renewed == #split(g.keys, '[^,]+') then
+    begins_anew(key, '')
+    redis.call('DEL', k('assess-' .. id) .. ':limiter')
+  end
   if #renewed > 0 then redis.call('ZADD', k'free', 'LT', ms(t), id) end
 end
 

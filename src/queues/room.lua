@@ -19,6 +19,34 @@ local function enter_room(id, band, camera, cap, deadline)
   if was_empty then redis.call('PUBLISH', k'wake', id) end
 end
 
+-- What is probed with this key's call ("group", "key" or both) is under way until then; 0: no more.
+local function probing_until(g, key, probe, ends)
+  if string.find(probe, 'group', 1, true) then redis.call('HSET', g, 'probing', ms(ends)) end
+  if string.find(probe, 'key', 1, true) then redis.call('HSET', g, 'probing:' .. key, ms(ends)) end
+end
+
+-- Group and key have one call less under way. f: their counts, from `at` on; onto `into`.
+local function in_flight_less(f, at, key, into)
+  local n = #into
+  into[n + 1], into[n + 2] = 'inFlight', math.max(0, num(f[at]) - 1)
+  into[n + 3], into[n + 4] = 'inFlight:' .. key, math.max(0, num(f[at + 1]) - 1)
+end
+
+-- A task's lease is over, and the call with it as far as we know: one less is under way, and what was probed with it may be
+-- probed again.
+local function lease_over(r)
+  local g = k('group:' .. r.kg)
+  if not r.in_flight_counted then
+    local f = redis.call('HMGET', g, 'account', 'inFlight', 'inFlight:' .. r.key)
+    if not f[1] then return end
+    local record = {}
+    in_flight_less(f, 2, r.key, record)
+    redis.call('HSET', g, unpack(record))
+    probing_until(g, r.key, r.p or '', 0)
+  end
+  if (r.p or '') ~= '' then redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), r.kg) end
+end
+
 -- Removes a task from wherever it stands; its lease's places are given back when it was surely not spent.
 local function leave_everything(id, r)
   if r.s == 'waiting' then
@@ -32,6 +60,7 @@ local function leave_everything(id, r)
     -- Its place among the calls in flight stays: the provider may still be at it. It falls when the call is settled, or
     -- with the call's own time-out.
   end
+  if r.s == 'taken' or r.s == 'queued' or r.s == 'calling' then lease_over(r) end
 end
 
 local function read(id)

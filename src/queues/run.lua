@@ -11,7 +11,7 @@ local function close_groups()
   local till = now() + CLOSED_MS
   for _, group in ipairs(redis.call('SMEMBERS', k'groups')) do
     local g = k('group:' .. group)
-    if till > num(redis.call('HGET', g, 'coolUntil')) then redis.call('HSET', g, 'coolUntil', ms(till), 'cause', 'STORE_CAME_BACK') end
+    if till > num(redis.call('HGET', g, 'coolUntil')) then redis.call('HSET', g, 'coolUntil', ms(till), 'cause', 'STORE_CAME_BACK', 'cools', 'group') end
     redis.call('ZADD', k'free', 'XX', 'GT', ms(till), group)
   end
 end

@@ -2,7 +2,7 @@
 -- had a call within the last 5 s or have one under way, and ARGV[2…].
 -- Replies first a text that changes when others than those may have changed: groups were registered, or keys came to be held
 -- or are no longer. Then one list a group: { id,
--- now, manned keys, usable keys, calls in flight, what is used of each window ("a,b"), its keys ("id:held:calls in flight,…", held 0
+-- now, manned keys, usable keys (not disabled), calls in flight, what is used of each window ("a,b"), its keys ("id:held:calls in flight,…", held 0
 -- or 1), removed ("1"), then the record's fields and values }
 local t = now()
 local in_flight = {}
@@ -47,7 +47,8 @@ for nth, id in ipairs(ids) do
     keys[#keys + 1] = key .. ':' .. (held[who] and 1 or 0) .. ':' .. (in_flight[who] or 0)
     if held[who] then
       manned = manned + 1
-      if num(r['off:' .. key]) <= t then usable = usable + 1 end
+      local off = r['off:' .. key]
+      if off ~= 'refused' and off ~= 'by_hand' then usable = usable + 1 end
     end
   end
   local used = {}

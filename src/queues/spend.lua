@@ -3,8 +3,9 @@
 -- ARGV: id, epoch, worker, callTimeoutMs, again ("1": the round trip of the spend before was too long; nothing was called
 --   yet), stalled ("1": BullMQ found this job without a living worker), patient ("1": may be
 --   told to wait)
--- Replies { failed } (this very taking ended as failed; its job may not know) | { wait, ms } (granted ahead of its place in the windows: ask again then) | { granted, timeoutMs, attempts, guardMs, key, unreadable } | { back, why, became } | { stale, why }
+-- Replies { failed } (this very taking ended as failed; its job may not know) | { wait, ms } (granted ahead of its place in the windows: ask again then) | { granted, timeoutMs, attempts, guardMs, key, unreadable, bounded by the deadline ("1"), stamp, refusals, what is probed } | { back, why, became } | { stale, why }
 local id, epoch, worker, timeout, again, stalled = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
+local PROBE_MS = 2000 -- a probe has so long at least, where its task has
 local t = now()
 local r = read(id)
 if not r then return { 'stale', 'unknown task' } end
@@ -28,13 +29,21 @@ if not again then
   end
 end
 
-local f = redis.call('HMGET', k('group:' .. r.kg), 'disabled', 'coolUntil', 'off:' .. r.key, 'guard')
+local of_key = ':' .. r.key
+local f = redis.call('HMGET', k('group:' .. r.kg), 'guard', 'median', 'medianAt', 'calls', 'calls' .. of_key, 'coolUntil', 'open', 'off',
+  'coolUntil' .. of_key, 'open' .. of_key, 'off' .. of_key)
+local probe = r.p or ''
+-- Why neither an ordinary call may be made now nor, where this is one, its probe; or nil. at: where the state's fields begin
+-- (key-state.lua has its law).
+local function shut(at, what, whole)
+  local probed, off = string.find(probe, what, 1, true), f[at + 2]
+  if off == 'by_hand' or (off == 'refused' and not probed) then return whole .. ' is disabled' end
+  if num(f[at]) > t or (f[at + 1] == '1' and not probed) then return whole .. ' is cooling' end
+end
 local why
 if redis.call('SISMEMBER', k'groups', r.kg) == 0 then why = 'the key group was removed'
-elseif f[1] == '1' then why = 'the key group is disabled'
-elseif num(f[2]) > t then why = 'the key group is cooling'
-elseif num(f[3]) > t then why = 'the key is disabled'
-else
+else why = shut(6, 'group', 'the key group') or shut(9, 'key', 'the key') end
+if not why then
   local tokens = num(redis.call('HGET', lease_key(lease), 'n'))
   local at, window = free_at(r.kg, t, tokens, lease)
   if at > t + 100 or (at > t and ARGV[7] ~= '1') then why = 'no room in ' .. window
@@ -49,16 +58,22 @@ if why then
 end
 
 local limit = dl > 0 and math.min(timeout, dl - t) or timeout
+if dl > 0 and probe ~= '' then
+  -- Half of the time that is left is for another group, where the probe is not answered.
+  local median = t - num(f[3]) < 30000 and num(f[2]) or 0
+  limit = math.min(limit, math.max((dl - t) / 2, PROBE_MS, 2 * median))
+end
+local bounded = dl > 0 and dl - t < timeout and limit >= dl - t
 move_stamps(r.kg, lease, t, t + limit + 1000)
 redis.call('ZREM', k'leases', lease)
-redis.call('HDEL', k('group:' .. r.kg), 'lapses', 'slowUntil')
+if probe ~= '' then probing_until(k('group:' .. r.kg), r.key, probe, t + limit + 2000) end
 redis.call('ZADD', k'calls', ms(t + limit + 2000), id)
 redis.call('SADD', k('calls-of:' .. worker), id)
 local attempts = num(r.a)
 if not again then
   attempts = redis.call('HINCRBY', k('task:' .. id), 'a', 1)
-  redis.call('HINCRBY', k('group:' .. r.kg), 'calls', 1)
-  redis.call('HINCRBY', k('group:' .. r.kg), 'calls:' .. r.key, 1)
 end
+local begun = again and 0 or 1
+redis.call('HSET', k('group:' .. r.kg), 'lapses', '0', 'slowUntil', '0', 'calls', num(f[4]) + begun, 'calls' .. of_key, num(f[5]) + begun)
 redis.call('HSET', k('task:' .. id), 's', 'calling', 'w', worker, 'st', ms(t))
-return { 'granted', ms(limit), tostring(attempts), f[4] or '0', r.key, r.un or '', dl > 0 and dl - t < timeout and '1' or '0', ms(t), r.f or '0' }
+return { 'granted', ms(limit), tostring(attempts), f[1] or '0', r.key, r.un or '', bounded and '1' or '0', ms(t), r.f or '0', probe }

@@ -53,7 +53,7 @@ end
 -- One that cannot is put where it may be free again.
 local function take_one()
   for _, group in ipairs(groups_in_turn(t)) do
-    local key, closed = choose_key(group, t)
+    local key, closed, probe, spare = choose_key(group, t)
     if not key then
       redis.call('ZADD', k'free', ms(closed), group)
     else
@@ -62,7 +62,9 @@ local function take_one()
       local id, camera, band, r
       local tokens, asked = 0, nil
       if at <= t + ahead then
-        id, camera, band = best_task(group, median_of(group))
+        if probe ~= '' then id, camera, band = probe_task(group, t, median_of(group)) end
+        if not id and spare then key, probe = spare, '' end
+        if probe == '' then id, camera, band = best_task(group, median_of(group)) end
         r = id and read(id)
         if r and windows.tokens then
           tokens = tokens_of(group, r)
@@ -80,7 +82,8 @@ local function take_one()
           local slot = math.max(t, at)
           stamp(group, lease, slot, slot + lapse, tokens)
           redis.call('ZADD', k'leases', ms(slot + lapse), lease)
-          redis.call('HSET', k('task:' .. id), 's', 'taken', 'e', epoch, 'kg', group, 'key', key, 'tk', ms(t))
+          redis.call('HSET', k('task:' .. id), 's', 'taken', 'e', epoch, 'kg', group, 'key', key, 'tk', ms(t), 'p', probe)
+          lease_taken(group, key, probe, slot + lapse)
           local turn = redis.call('INCR', k'turn')
           redis.call('HSET', k'turns', camera, turn)
           for b = 0, BANDS - 1 do redis.call('ZADD', k('wait:' .. b), 'XX', turn, camera) end

@@ -7,7 +7,6 @@ import type { KeySet } from "../keys/load-key-set.ts";
 import { during, loop, type Service, service } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
 import { assessGroup } from "../processors/assess-group.ts";
-import { createFailureShares } from "../processors/failure-share.ts";
 import { createGroupWorkers } from "../processors/group-workers.ts";
 import { createVisionClients } from "../processors/vision-clients.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
@@ -58,7 +57,6 @@ export function createWorker(settings: Settings, context: Context): Service & { 
       worker: `${instanceName("worker")}:${process.pid}`,
       callTimeoutMs,
       policyOf: () => policy,
-      failures: createFailureShares(context.clock),
       random: Math.random,
     };
     await signals.subscribe(KEYS.wakeWorker);
@@ -76,6 +74,7 @@ export function createWorker(settings: Settings, context: Context): Service & { 
     );
     await acquired.start(workers);
     await quota.hold(keysOf(groups), HOLD_MS);
+    await quota.probeNow(keysOf(groups));
     const holding = loop(context, signal, "holding keys", async () => {
       await context.clock.sleep(HOLD_MS / 3, signal);
       await quota.hold(keysOf(groups), HOLD_MS);

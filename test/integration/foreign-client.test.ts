@@ -24,11 +24,23 @@ async function scene() {
       state: "available",
       cause: null,
     },
-    ...{ coolingLeftMs: 0, inFlight: 0, calls: 3, ok: 3, rejected429: 0, failures: {}, medianLatencyMs: 300 },
+    ...{
+      cools: null,
+      coolingLeftMs: 0,
+      disabledLeftMs: null,
+      inFlight: 0,
+      calls: 3,
+      ok: 3,
+      rejected429: 0,
+      failures: {},
+      medianLatencyMs: 300,
+    },
     ...{ p95LatencyMs: 420, latency: { counts: [3, 0, 0, 0, 0, 0, 0], sumMs: 900 }, guardMs: 25 },
     waitsFor: { window: "requestsPerSecond", leftMs: 20 },
     windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000, unit: "requests", kind: "sliding", used: 1 }],
-    keys: [{ id: "key-1", state: "available", cause: null, leftMs: 0, inFlight: 0, calls: 3, ok: 3, failed: 0 }],
+    keys: [
+      { id: "key-1", state: "available", cause: null, cools: null, leftMs: 0, inFlight: 0, calls: 3, ok: 3, failed: 0 },
+    ],
   };
   const totals = {
     ...{ groups: 1, waiting: 0, inFlight: 0, outcomes: { assessed: 1 }, endToEndP50Ms: 900, endToEndP95Ms: 1_200 },
@@ -151,12 +163,12 @@ test("cameras, key groups, totals and health are told when they change, with the
   );
   expectDocumented(
     keyGroup,
-    `id account provider model simulated state cause coolingLeftMs inFlight windows waitsFor calls ok rejected429 failures
+    `id account provider model simulated state cause cools coolingLeftMs disabledLeftMs inFlight windows waitsFor calls ok rejected429 failures
       medianLatencyMs p95LatencyMs latency guardMs keys`.trim(),
   );
   expectDocumented(keyGroup.windows[0], "name limit windowMs unit kind used");
   expectDocumented(keyGroup.latency, "counts sumMs");
-  expectDocumented(keyGroup.keys[0], "id state cause leftMs inFlight calls ok failed");
+  expectDocumented(keyGroup.keys[0], "id state cause cools leftMs inFlight calls ok failed");
   expectDocumented(
     total,
     "groups waiting inFlight outcomes endToEndP50Ms endToEndP95Ms coverage verdictsPerSecond quotaUsed",

@@ -30,7 +30,7 @@ function values(families: Map<string, Family>, ...names: string[]): Record<strin
   return Object.fromEntries(samples.map(({ name, labels, value }) => [`${name}{${labelled(labels)}}`, value]));
 }
 
-const key = { cause: null, leftMs: 0, inFlight: 0 };
+const key = { cause: null, cools: null, leftMs: 0, inFlight: 0 };
 const good = keyGroup(1, {
   ...{ id: "qwen-a", model: "qwen-vl-plus", simulated: false, state: "in_use", inFlight: 2, guardMs: 15 },
   ...{ calls: 13, ok: 9, rejected429: 1, failures: { RATE_LIMITED: 1, PROVIDER_FAILED: 1 } },

@@ -67,7 +67,7 @@ test("snapshot, cameras and key groups: what the store says; a camera nobody ren
     simulated: true,
     state: "available",
     cause: null,
-    coolingLeftMs: 0,
+    ...{ cools: null, coolingLeftMs: 0, disabledLeftMs: null },
     inFlight: 0,
     windows: [],
     waitsFor: null,

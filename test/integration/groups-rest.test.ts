@@ -43,7 +43,7 @@ test("a told wait is kept exactly, trouble stretches the rest, a model that is d
   await offerUntil(async () => (await leftMs("simulated-02", "coolUntil")) > 5_000);
   expect(await leftMs("simulated-02", "coolUntil")).toBeLessThanOrEqual(120_000);
 
-  await offerUntil(async () => (await leftMs("simulated-03", "off:key-03")) > 50_000);
+  await offerUntil(async () => (await redis.hget("{vl}:group:simulated-03", "off:key-03")) === "refused");
   expect(await leftMs("simulated-03", "coolUntil")).toBeLessThan(0);
   const [told, trouble, denied] = await Promise.all(
     ["simulated-01", "simulated-02", "simulated-03"].map((group) => redis.hgetall(`{vl}:group:${group}`)),
@@ -51,6 +51,10 @@ test("a told wait is kept exactly, trouble stretches the rest, a model that is d
   expect(told).toHaveProperty("fail:RATE_LIMITED");
   expect(trouble).toHaveProperty("fail:PROVIDER_FAILED");
   expect(denied).toHaveProperty("fail:MODEL_REFUSED");
+  // What was full or is out of use is kept with it, and when it will end.
+  expect(told).toMatchObject({ cause: "RATE_LIMITED", cools: "requestsPerMinute" });
+  expect(trouble).toMatchObject({ cause: "PROVIDER_FAILED", cools: "group" });
+  expect(denied).toMatchObject({ "cause:key-03": "MODEL_REFUSED", "cools:key-03": "key" });
 });
 
 test("a task that every group refuses fails after three calls, not before and not later", async () => {

@@ -15,7 +15,7 @@ import { snapshotPublisher } from "../../src/roles/key-group-snapshots.ts";
 import { connectStore } from "../../src/store.ts";
 import { keyGroup } from "../support/page-scenes.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
-import { aKeyGroup, anArrival, LIVES } from "../support/tasks.ts";
+import { aKeyGroup, anArrival, coolsGroup, LIVES, refusesKey } from "../support/tasks.ts";
 
 let server: TestRedis;
 let redis: Redis;
@@ -115,9 +115,9 @@ test("each change of a group's or key's state is noted once, with its cause and 
   expect(await changes()).toEqual([]);
   await hold(group());
   await look();
-  const used = await call({ code: "KEY_REJECTED", keyOffMs: 60_000 });
+  const used = await call({ code: "KEY_REJECTED", says: refusesKey(60_000) });
   await look();
-  await call({ code: "PROVIDER_FAILED", coolMs: 30_000 });
+  await call({ code: "PROVIDER_FAILED", says: coolsGroup(30_000) });
   await look();
   await look();
   const all = await changes();
@@ -127,7 +127,7 @@ test("each change of a group's or key's state is noted once, with its cause and 
     ["group-a", "available", "cooling", "PROVIDER_FAILED"],
   ]);
   const [, ofKey, ofGroup] = all;
-  expect((ofKey?.untilMs ?? 0) - (ofKey?.atMs ?? 0)).toBeGreaterThan(55_000);
+  expect((ofKey?.untilMs ?? 0) - (ofKey?.atMs ?? 0)).toBeGreaterThan(54_500);
   expect((ofGroup?.untilMs ?? 0) - (ofGroup?.atMs ?? 0)).toBeGreaterThan(25_000);
   expect(await redis.hgetall(KEYS.keyGroupChangeCounts)).toEqual({
     "group-a:available": "1",
@@ -185,7 +185,7 @@ test("a look at some groups leaves the others as they were, and all are looked a
   await publish();
   expect(await states()).toEqual(groups.map(({ id }) => [id, "available", 0]));
 
-  const { keyGroup: used } = await call({ code: "PROVIDER_FAILED", coolMs: 30_000 });
+  const { keyGroup: used } = await call({ code: "PROVIDER_FAILED", says: coolsGroup(30_000) });
   const { groups: looked } = await quota.look([]);
   expect(looked.map(({ id }) => id)).toEqual([used]);
   await publish();
@@ -197,4 +197,18 @@ test("a look at some groups leaves the others as they were, and all are looked a
   await quota.register(groups.slice(0, 2), LIVES);
   await publish();
   expect((await states()).find(([id]) => id === "group-c")?.[1]).toBe("removed");
+});
+
+test("a rest that is over before anybody looks is an event all the same, and so is its end", async () => {
+  await quota.register([group()], LIVES);
+  await hold(group());
+  const publish = snapshotPublisher(quota, redis, storeNowMs);
+  await publish();
+  await call({ code: "RATE_LIMITED", says: coolsGroup(30) });
+  await expect.poll(async () => (await quota.snapshot())[0]?.state).toBe("available");
+  await publish();
+  expect(told(await changes())).toEqual([
+    ["group-a", "available", "cooling", "RATE_LIMITED"],
+    ["group-a", "cooling", "available", null],
+  ]);
 });

@@ -11,7 +11,17 @@ const get = async (url: string, options: RequestInit = {}) => {
 };
 
 const key = (id: string, state: KeyEvent["state"]): KeyEvent => ({
-  ...{ id, state, cause: null, leftMs: 0, inFlight: state === "in_use" ? 1 : 0, calls: 0, ok: 0, failed: 0 },
+  ...{
+    id,
+    state,
+    cause: null,
+    cools: null,
+    leftMs: 0,
+    inFlight: state === "in_use" ? 1 : 0,
+    calls: 0,
+    ok: 0,
+    failed: 0,
+  },
 });
 const CALLS = { unit: "requests", kind: "sliding" } as const;
 const perSecond = (limit: number) => ({ name: "requestsPerSecond", limit, windowMs: 1_000, ...CALLS, used: 0 });

@@ -9,7 +9,7 @@ import { createWaitingRoom } from "../../src/queues/redis-waiting-room.ts";
 import type { WaitingRoom } from "../../src/queues/waiting-room.ts";
 import { connectStore } from "../../src/store.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
-import { aKeyGroup, anArrival, LIVES } from "../support/tasks.ts";
+import { aKeyGroup, anArrival, coolsGroup, LIVES } from "../support/tasks.ts";
 
 let server: TestRedis;
 let redis: Redis;
@@ -279,7 +279,7 @@ describe("leases", () => {
     if (!one) throw new Error("nothing taken");
     expect(await quota.spend(one, "w:1", 5_000, false)).toMatchObject({ kind: "granted", attempts: 1 });
     expect(await quota.spend(one, "w:2", 5_000, false)).toMatchObject({ kind: "stale" });
-    expect(await quota.settle(one, assessed, null)).toEqual({ kind: "done", word: "assessed" });
+    expect(await quota.settle(one, assessed, null)).toEqual({ kind: "done", word: "assessed", restMs: 0 });
     expect(await quota.settle(one, assessed, null)).toMatchObject({ kind: "stale" });
     expect(await outbox()).toMatchObject([{ outcome: "assessed", revision: "1", attempts: "1" }]);
   });
@@ -347,8 +347,8 @@ describe("leases", () => {
       code: "RATE_LIMITED",
       rateRefusal: true,
     } as const;
-    await quota.settle(one, { kind: "back", avoidMs: 0 }, { ...refusal, coolMs: 5_000 });
-    await quota.settle(one, { kind: "back", avoidMs: 0 }, { ...refusal, coolMs: 10 });
+    await quota.settle(one, { kind: "back", avoidMs: 0 }, { ...refusal, says: coolsGroup(5_000) });
+    await quota.settle(one, { kind: "back", avoidMs: 0 }, { ...refusal, says: coolsGroup(10) });
     const { taken, waitMs } = await quota.take(2);
     expect(taken).toHaveLength(0);
     expect(waitMs).toBeGreaterThan(4_000);
@@ -371,7 +371,7 @@ describe("a process stops and wakes up", () => {
       await quota.settle(old, { kind: "failed", error: { code: "X", message: "" }, meta: {} }, null),
     ).toMatchObject({ kind: "stale" });
     expect(await quota.settle(old, { kind: "back", avoidMs: 0 }, null)).toMatchObject({ kind: "stale" });
-    expect(await quota.settle(old, assessed, null)).toEqual({ kind: "done", word: "assessed" });
+    expect(await quota.settle(old, assessed, null)).toEqual({ kind: "done", word: "assessed", restMs: 0 });
     expect(await quota.spend(fresh, "w:2", 5_000, false)).toMatchObject({ kind: "stale" });
     expect(await outbox()).toHaveLength(1);
     expect(await room.counts()).toEqual({ waiting: 0, moving: 0, calling: 0 });
@@ -488,8 +488,8 @@ test("an ending told twice is done twice, and a job that was not told that it fa
   if (!one) throw new Error("nothing taken");
   await quota.spend(one, "w:1", 5_000, false);
   const failed = { kind: "failed", error: { code: "X", message: "" }, meta: {} } as const;
-  expect(await quota.settle(one, failed, null)).toEqual({ kind: "done", word: "failed" });
-  expect(await quota.settle(one, failed, null)).toEqual({ kind: "done", word: "failed" });
+  expect(await quota.settle(one, failed, null)).toEqual({ kind: "done", word: "failed", restMs: 0 });
+  expect(await quota.settle(one, failed, null)).toEqual({ kind: "done", word: "failed", restMs: 0 });
   expect(await quota.spend(one, "w:1", 5_000, true)).toEqual({ kind: "failed" });
   expect(await outbox()).toHaveLength(1);
 });

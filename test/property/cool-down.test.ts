@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { coolDownMs, TOLERATED_SHARE } from "../../src/processors/cool-down.ts";
+import { coolDown, TOLERATED_SHARE } from "../../src/processors/cool-down.ts";
 import { nextTry } from "../../src/processors/next-try.ts";
-import { CAUSES, REFUSAL_CAUSES } from "../../src/processors/refusal.ts";
+import { CAUSES, REFUSAL_CAUSES, type SortedRefusal } from "../../src/processors/refusal.ts";
 import { type CoolingPolicy, DEFAULT_COOLING, DEFAULT_RETRY } from "../../src/queues/call-policy.ts";
+import { restMs } from "../../src/queues/rest.ts";
 
 const causes = fc.constantFrom(...REFUSAL_CAUSES);
 const share = fc.double({ min: 0, max: 1, noNaN: true });
@@ -16,6 +17,12 @@ const policies = fc
     fixedMs: fc.integer({ min: 1, max: 300_000 }),
   })
   .map(({ more, ...rest }): CoolingPolicy => ({ ...rest, maxMs: rest.minMs + more }));
+const coolDownMs = (
+  sorted: Pick<SortedRefusal, "cause" | "coolMs" | "told">,
+  failureShare: number,
+  policy: CoolingPolicy,
+  chance: number,
+) => restMs(coolDown(sorted, policy), failureShare, chance);
 const untold = (cause: (typeof REFUSAL_CAUSES)[number]) => ({ cause, coolMs: CAUSES[cause].coolMs, told: false });
 
 describe("how long a group rests", () => {
@@ -74,11 +81,17 @@ describe("how long a group rests", () => {
     );
   });
 
-  test("whoever is innocent never rests", () => {
+  test("whoever is innocent never rests; what is disabled is probed instead", () => {
     fc.assert(
-      fc.property(fc.constantFrom("content", "request"), share, policies, random, (cause, s, policy, chance) => {
-        expect(coolDownMs(untold(cause), s, policy, chance)).toBe(0);
-      }),
+      fc.property(
+        fc.constantFrom("content", "request", "key", "balance", "model", "day"),
+        share,
+        policies,
+        random,
+        (cause, s, policy, chance) => {
+          expect(coolDownMs(untold(cause), s, policy, chance)).toBe(0);
+        },
+      ),
     );
   });
 
@@ -93,7 +106,6 @@ describe("how long a group rests", () => {
     ["a second's window that is refused again and again", "rate_second", 1, 8_300, 10_000],
     ["a minute's window", "rate_minute", 0, 10_000, 12_000],
     ["a minute's window that is refused again and again", "tokens", 1, 50_000, 60_000],
-    ["a bad key", "key", 1, 60_000, 72_000],
   ] as const)("by default, %s", (_, cause, failureShare, least, most) => {
     const rests = [0, 0.5, 0.999].map((chance) => coolDownMs(untold(cause), failureShare, DEFAULT_COOLING, chance));
     for (const ms of rests) {

@@ -213,7 +213,16 @@ export function change(agoMs: number, over: Partial<KeyGroupChange> = {}): KeyGr
 function keyOf(n: number, over: Partial<KeyEvent> = {}): KeyEvent {
   return {
     id: `key-${String(n).padStart(3, "0")}`,
-    ...{ state: "in_use", cause: null, leftMs: 0, inFlight: 1, calls: 1_200 + n * 31, ok: 1_196 + n * 31, failed: 0 },
+    ...{
+      state: "in_use",
+      cause: null,
+      cools: null,
+      leftMs: 0,
+      inFlight: 1,
+      calls: 1_200 + n * 31,
+      ok: 1_196 + n * 31,
+      failed: 0,
+    },
     ...over,
   };
 }
@@ -229,7 +238,7 @@ export function keyGroup(n: number, over: Partial<KeyGroupEvent> = {}): KeyGroup
     simulated: true,
     state: "in_use",
     cause: null,
-    coolingLeftMs: 0,
+    ...{ cools: null, coolingLeftMs: 0, disabledLeftMs: null },
     inFlight: 1 + (n % 3),
     windows: [
       { name: "requestsPerSecond", limit: 5, windowMs: 1000, unit: "requests", kind: "sliding", used: 1 + (n % 4) },
@@ -428,7 +437,14 @@ export const SCENES = {
       p95LatencyMs: null,
     });
     groups[4] = keyGroup(5, {
-      ...{ state: "cooling", cause: "RATE_LIMITED", coolingLeftMs: 41_000, rejected429: 14, guardMs: 64 },
+      ...{
+        state: "cooling",
+        cause: "RATE_LIMITED",
+        cools: "requestsPerMinute",
+        coolingLeftMs: 41_000,
+        rejected429: 14,
+        guardMs: 64,
+      },
       ...{
         failures: { RATE_LIMITED: 14, CALL_TIMED_OUT: 2 },
         waitsFor: { window: "requestsPerMinute", leftMs: 8_200 },
@@ -446,7 +462,7 @@ export const SCENES = {
         simulated: false,
       },
       windows: [...keyGroup(7).windows, day],
-      keys: [keyOf(1), keyOf(2, { state: "disabled", cause: "KEY_REJECTED", leftMs: 47_000 }), keyOf(3)],
+      keys: [keyOf(1), keyOf(2, { state: "disabled", cause: "KEY_REJECTED", cools: "key", leftMs: 47_000 }), keyOf(3)],
     });
     groups[7] = keyGroup(8, { state: "disabled", cause: "KEY_REJECTED", failures: { KEY_REJECTED: 3 } });
     groups[8] = keyGroup(9, { state: "unmanned", inFlight: 0 });

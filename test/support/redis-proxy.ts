@@ -178,9 +178,9 @@ function shaOf(script: string): string {
     topics: ["topics/redis-topic.lua"],
   };
   const before: Record<string, string[]> = {
-    "queues/take.lua": ["queues/run.lua", "queues/choose.lua"],
+    "queues/take.lua": ["queues/run.lua", "queues/key-state.lua", "queues/choose.lua"],
     "queues/spend.lua": ["queues/run.lua"],
-    "queues/settle.lua": ["queues/guard.lua"],
+    "queues/settle.lua": ["queues/key-state.lua", "queues/guard.lua", "queues/note-change.lua"],
   };
   const parts = [...(shared[folder] ?? []), ...(before[script] ?? []), script];
   return digest(parts.map((path) => readFileSync(`src/${path}`, "utf8")).join("\n"));

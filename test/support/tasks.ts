@@ -1,6 +1,7 @@
 /** Tasks and key groups for tests: small, readable, distinct. */
 import type { AssessmentTask } from "../../src/messages.ts";
 import type { KeyGroup } from "../../src/queues/key-groups.ts";
+import type { CallSays } from "../../src/queues/quota.ts";
 import type { Arrival } from "../../src/queues/waiting-room.ts";
 
 let made = 0;
@@ -58,5 +59,17 @@ export function aKeyGroup(over: Partial<KeyGroup> = {}): KeyGroup {
     ...over,
   };
 }
+
+/** What a call says that makes its group rest, or its key be refused. */
+export const coolsGroup = (ms: number): CallSays => ({
+  group: { kind: "limited", rest: { kind: "fixed", ms, varies: false } },
+  key: { kind: "innocent" },
+  cools: "group",
+});
+export const refusesKey = (firstMs: number): CallSays => ({
+  group: { kind: "returned" },
+  key: { kind: "refused", firstMs, untilInMs: null },
+  cools: "key",
+});
 
 export const LIVES = { recordMs: 3_600_000, failedRecordMs: 86_400_000, imageMs: 3_600_000 };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { createFailureShares } from "../../src/processors/failure-share.ts";
 import { DEFAULT_COOLING, DEFAULT_RETRY, readOlderPolicy } from "../../src/queues/call-policy.ts";
+import { NO_CALLS, noted, shareOf } from "../../src/queues/rest.ts";
 
 describe("older keys' files", () => {
   test.each<[string, unknown, object, object]>([
@@ -54,30 +54,22 @@ describe("older keys' files", () => {
 });
 
 describe("the share of failures", () => {
-  const scene = () => {
-    let nowMs = 0;
-    return { shares: createFailureShares({ monotonicMs: () => nowMs }), forward: (ms: number) => (nowMs += ms) };
-  };
-
   test("one failure of one call is no trouble, the next ones are", () => {
-    const { shares } = scene();
-    expect(shares.of("a")).toBe(0);
-    shares.note("a", true);
-    expect(shares.of("a")).toBeLessThanOrEqual(0.2);
-    for (let i = 0; i < 5; i += 1) shares.note("a", true);
-    expect(shares.of("a")).toBe(0.6);
-    expect(shares.of("b")).toBe(0);
+    expect(shareOf(NO_CALLS)).toBe(0);
+    let share = noted(NO_CALLS, true, 0);
+    expect(shareOf(share)).toBeLessThanOrEqual(0.2);
+    for (let i = 0; i < 5; i += 1) share = noted(share, true, 0);
+    expect(shareOf(share)).toBe(0.6);
   });
 
   test("fades by half in half a minute, and successes weigh against it", () => {
-    const { shares, forward } = scene();
-    for (let i = 0; i < 4; i += 1) shares.note("a", true);
-    expect(shares.of("a")).toBe(0.5);
-    forward(30_000);
-    expect(shares.of("a")).toBeCloseTo(2 / 6);
-    for (let i = 0; i < 14; i += 1) shares.note("a", false);
-    expect(shares.of("a")).toBeCloseTo(2 / 20);
-    forward(3_600_000);
-    expect(shares.of("a")).toBeCloseTo(0);
+    let share = NO_CALLS;
+    for (let i = 0; i < 4; i += 1) share = noted(share, true, 0);
+    expect(shareOf(share)).toBe(0.5);
+    share = noted(share, false, 30_000);
+    expect(shareOf(share)).toBeCloseTo(2 / 7);
+    for (let i = 0; i < 13; i += 1) share = noted(share, false, 30_000);
+    expect(shareOf(share)).toBeCloseTo(2 / 20);
+    expect(shareOf(noted(share, false, 3_600_000))).toBeCloseTo(0);
   });
 });

@@ -90,7 +90,7 @@ const DASHSCOPE: Row[] = [
       type: "invalid_request_error",
       text: "Incorrect API key provided.",
     },
-    { cause: "key", cools: "key", blames: "key", coolMs: 60_000 },
+    { cause: "key", cools: "key", blames: "key", coolMs: 3_000 },
   ],
   [
     "key, by the native code",
@@ -113,7 +113,7 @@ const DASHSCOPE: Row[] = [
       code: "model_not_found",
       text: "The model `Qwen-Plus` does not exist or you do not have access to it.",
     },
-    { cause: "model", cools: "group", blames: "group", coolMs: 10_000 },
+    { cause: "model", cools: "group", blames: "group", coolMs: 3_000 },
   ],
   [
     "content",
@@ -205,7 +205,7 @@ const OPENAI: Row[] = [
       code: "rate_limit_exceeded",
       text: "Rate limit reached for gpt-4o on tokens per day (TPD): Limit 90000",
     },
-    { cause: "day", cools: "tokensPerDay", coolMs: 600_000, told: false },
+    { cause: "day", cools: "tokensPerDay", coolMs: 3_000, told: false },
   ],
   [
     "no money left",
@@ -215,7 +215,7 @@ const OPENAI: Row[] = [
       type: "insufficient_quota",
       text: "You exceeded your current quota, please check your plan and billing details. For more information on this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
     },
-    { cause: "balance", cools: "group", code: "QUOTA_EXHAUSTED", coolMs: 60_000 },
+    { cause: "balance", cools: "group", code: "QUOTA_EXHAUSTED", coolMs: 3_000 },
   ],
   [
     "account not active",
@@ -518,7 +518,7 @@ const VLLM: Row[] = [
   [
     "vLLM, model not served",
     { status: 404, code: "404", type: "NotFoundError", text: "The model `Qwen-14B` does not exist." },
-    { cause: "model", cools: "group", coolMs: 10_000 },
+    { cause: "model", cools: "group", coolMs: 3_000 },
   ],
   [
     "Ollama, model not pulled",
@@ -565,7 +565,7 @@ const GENERIC: Row[] = [
   ["path", { status: 404, text: "Not Found" }, { cause: "model", cools: "group" }],
   ["content", { status: 400, code: "content_filter", text: "" }, { cause: "content" }],
   ["too many at once", { status: 429, text: "Too many concurrent requests" }, { cause: "burst" }],
-  ["day", { status: 429, text: "requests per day" }, { cause: "day", coolMs: 600_000, told: false }],
+  ["day", { status: 429, text: "requests per day" }, { cause: "day", coolMs: 3_000, told: false }],
   ["second", { status: 429, text: "QPS limit" }, { cause: "rate_second" }],
   ["tokens", { status: 429, text: "tokens per minute" }, { cause: "tokens" }],
   ["minute", { status: 429, text: "requests per minute" }, { cause: "rate_minute" }],

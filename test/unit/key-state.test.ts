@@ -57,6 +57,8 @@ type Standing = keyof typeof STANDINGS;
 
 const EVENTS: Record<string, KeyEvent> = {
   taken: { kind: "taken", endsByMs: NOW + 9_000 },
+  begun: { kind: "begun", probe: false, endsByMs: NOW + 9_000 },
+  "probe begun": { kind: "begun", probe: true, endsByMs: NOW + 9_000 },
   returned: { kind: "returned", probe: false },
   "probe returned": { kind: "returned", probe: true },
   succeeded: { kind: "succeeded", probe: false },
@@ -69,24 +71,25 @@ const EVENTS: Record<string, KeyEvent> = {
   "probe failed": { kind: "failed", probe: true, coolMs: 10_000 },
   refused: { kind: "refused", probe: false, firstMs: MINUTE, untilMs: null },
   "probe refused": { kind: "refused", probe: true, firstMs: MINUTE, untilMs: null },
+  "worker started": { kind: "worker_started" },
   "switched off": { kind: "switched_off" },
   "switched on": { kind: "switched_on" },
 };
 
 /** The state after each event, in the order of EVENTS: a available, u in use, c cooling, d disabled. */
 const TABLE: Record<Standing, string> = {
-  //                       tk rt rt✓ ok ok✓ in in✓ li li✓ fa fa✓ re re✓ off on
-  fresh: "                 u  a  a   a  a   a  a   c  c   c  c   d  d   d   a",
-  "rested after cooling": "u  a  a   a  a   a  a   c  c   c  c   d  d   d   a",
-  "in use": "              u  u  u   u  u   u  u   c  c   c  c   d  d   d   u",
-  cooling: "               c  c  c   c  c   c  c   c  c   c  c   d  d   d   c",
-  "breaker open": "        c  c  c   c  c   c  c   c  c   c  c   d  d   d   c",
-  "half-open": "           c  c  c   c  a   c  a   c  c   c  c   d  d   d   a",
-  "half-open, probing": "  c  c  c   c  a   c  a   c  c   c  c   d  d   d   u",
-  disabled: "              d  d  d   d  a   d  a   d  c   d  d   d  d   d   u",
-  "disabled, probe due": " d  d  d   d  a   d  a   d  c   d  d   d  d   d   a",
-  "disabled, probing": "   d  d  d   d  a   d  a   d  c   d  d   d  d   d   u",
-  "switched off": "        d  d  d   d  d   d  d   d  d   d  d   d  d   d   u",
+  //                       tk be be✓ rt rt✓ ok ok✓ in in✓ li li✓ fa fa✓ re re✓ ws  off on
+  fresh: "                 u  a  a   a  a   a  a   a  a   c  c   c  c   d  d   a   d   a",
+  "rested after cooling": "u  a  a   a  a   a  a   a  a   c  c   c  c   d  d   a   d   a",
+  "in use": "              u  u  u   u  u   u  u   u  u   c  c   c  c   d  d   u   d   u",
+  cooling: "               c  c  c   c  c   c  c   c  c   c  c   c  c   d  d   c   d   c",
+  "breaker open": "        c  c  c   c  c   c  c   c  c   c  c   c  c   d  d   c   d   c",
+  "half-open": "           c  c  c   c  c   c  a   c  a   c  c   c  c   d  d   c   d   a",
+  "half-open, probing": "  c  c  c   c  c   c  a   c  a   c  c   c  c   d  d   c   d   u",
+  disabled: "              d  d  d   d  d   d  a   d  a   d  c   d  d   d  d   d   d   u",
+  "disabled, probe due": " d  d  d   d  d   d  a   d  a   d  c   d  d   d  d   d   d   a",
+  "disabled, probing": "   d  d  d   d  d   d  a   d  a   d  c   d  d   d  d   d   d   u",
+  "switched off": "        d  d  d   d  d   d  d   d  d   d  d   d  d   d  d   d   d   u",
 };
 const LETTERS: Record<string, KeyState> = { a: "available", u: "in_use", c: "cooling", d: "disabled" };
 
@@ -173,9 +176,17 @@ describe("what is disabled", () => {
     expect(afterEvent(record, { kind: "succeeded", probe: true }, atMs, EVEN)).toEqual(FRESH);
   });
 
-  test("where its end is known, it is probed then", () => {
-    const untilMs = NOW + 7 * 3_600_000;
-    expect(following(FRESH, { ...refusal, probe: false, untilMs }).probeAtMs).toBe(untilMs);
+  test("is probed at once, and then as from the beginning, when a worker of it has started", () => {
+    const long: KeyRecord = { ...FRESH, off: "refused", strikes: 9, probeAtMs: NOW + 60 * MINUTE };
+    const record = following(long, { kind: "worker_started" });
+    expect(mayCall(record, NOW).kind).toBe("probe");
+    expect(following(record, refusal).probeAtMs).toBe(NOW + 2 * MINUTE);
+  });
+
+  test("where its end is known, it is probed then at the latest", () => {
+    const probeAt = (untilMs: number) => following(FRESH, { ...refusal, probe: false, untilMs }).probeAtMs - NOW;
+    expect(probeAt(NOW + 7 * 3_600_000)).toBe(MINUTE);
+    expect(probeAt(NOW + 20_000)).toBe(20_000);
   });
 
   test("other calls that were under way only confirm it", () => {

@@ -30,18 +30,20 @@ const MEANS: Record<RefusalCause, string> = {
   timeout: "no answer in time",
   network: "nobody answered",
 };
+const PROBED = "probed after 3, 6, 12 … s, up to an hour";
+const BREAKER = "after five in a row a probe decides";
 const RESTS: Partial<Record<RefusalCause, string>> = {
   rate_second: "1 s, up to 10 s while it goes on",
   burst: "2 s, up to 10 s while it goes on",
   rate_minute: "10 s, up to 60 s while it goes on",
   tokens: "10 s, up to 60 s while it goes on",
-  day: "until the day ends, where the provider says when; else tried again after 10 min",
-  balance: "tried again after 1 min",
-  key: "tried again after 1 min",
-  model: "tried again after 1 min (not there: 10 s)",
-  server: "1 s; 10 to 120 s from a fifth of its calls on",
-  timeout: "1 s; 10 to 120 s from a fifth of its calls on",
-  network: "1 s, up to 10 s while it goes on",
+  day: `${PROBED}, and when the day ends where the provider says when`,
+  balance: PROBED,
+  key: PROBED,
+  model: PROBED,
+  server: `1 s; 10 to 120 s from a fifth of its calls on; ${BREAKER}`,
+  timeout: `1 s; 10 to 120 s from a fifth of its calls on; ${BREAKER}`,
+  network: `1 s, up to 10 s while it goes on; ${BREAKER}`,
 };
 
 const cell = (text: string) => text.replaceAll("|", "\\|");
@@ -92,6 +94,8 @@ table's. Other rests are longer by up to a fifth by chance, and a later one neve
 at fault: a key alone, else the whole group, of which no call goes out meanwhile. *Again* says where the task is tried:
 *elsewhere* is another key group at once, the same one after 2, then 4 seconds; after three failures (\`maxAttempts\`) the task
 fails, and past its deadline it expires. A failed task is never "none".
+
+What is *probed* is disabled and comes back by itself; [Quota](quota.md#states) says how, and what a probe costs the task that is sent with it.
 
 | cause | means | code | rests | how long | at fault | again |
 | --- | --- | --- | --- | --- | --- | --- |

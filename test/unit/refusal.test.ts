@@ -204,7 +204,7 @@ test("who is to blame is the table's word, except for a model that is not there"
     code: "MODEL_REFUSED",
     blames: "group",
     retry: "elsewhere",
-    coolMs: 10_000,
+    coolMs: 3_000,
   });
 });
 

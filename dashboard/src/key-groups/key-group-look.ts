@@ -60,12 +60,14 @@ export function windowName({ name, windowMs, unit = "requests" }: WindowEvent): 
 
 /** What a row leaves out, for its tooltip. */
 export function describe(group: KeyGroupEvent): string {
-  const { state, cause, waitsFor, medianLatencyMs, p95LatencyMs } = group;
+  const { state, cause, cools, disabledLeftMs, waitsFor, medianLatencyMs, p95LatencyMs } = group;
   return [
     `${STATES[state].word}: ${cause ? `${codeInWords(cause)}; ` : ""}${STATES[state].meaning}`,
     `${group.provider}, ${group.model}${group.simulated ? " (simulated)" : ""}`,
     `${group.calls} calls begun, ${group.inFlight} in flight, ${group.rejected429} refused with 429`,
     medianLatencyMs === null ? null : `latency: median ${duration(medianLatencyMs)}, P95 ${duration(p95LatencyMs)}`,
+    cools && cools !== "group" && cools !== "key" ? `${cools} was full` : null,
+    disabledLeftMs ? `tried again, or over, in ${duration(disabledLeftMs)}` : null,
     waitsFor === null ? null : `waits for ${waitsFor.window} another ${duration(waitsFor.leftMs)}`,
     `guard against jitter ${duration(group.guardMs)}`,
     ...group.keys.map(
