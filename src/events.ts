@@ -64,6 +64,11 @@ export const KeyGroupEvent = z.object({
   provider: z.string(),
   model: z.string(),
   simulated: z.boolean(),
+  /** How its keys are chosen, and how groups are: round_robin, least_loaded, weighted, random. */
+  strategy: z.string().default("round_robin"),
+  routing: z.string().default("round_robin"),
+  /** Among groups, where routing is weighted. */
+  weight: z.number().default(1),
   state: KeyState,
   /** Why it cools or is disabled. */
   cause: z.string().nullable(),

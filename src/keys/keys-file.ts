@@ -1,7 +1,7 @@
 /** The keys' file in its own form: `keyGroups`, and `routing`. config/keys.example.yaml explains every field. */
 import { z } from "zod";
 import { KEY_GROUP_ID } from "../names.ts";
-import { STRATEGIES } from "../queues/key-groups.ts";
+import { DEFAULT_ROUTING, STRATEGIES } from "../queues/key-groups.ts";
 import { PROVIDER_NAMES } from "../queues/provider-presets.ts";
 import { Windows } from "../queues/window.ts";
 import type { YamlText } from "../yaml-file.ts";
@@ -55,7 +55,7 @@ export const KeyGroupEntry = z.strictObject({
 
 const KeysFile = z.strictObject({
   keyGroups: z.array(z.unknown()).min(1, "needs at least one key group"),
-  routing: z.strictObject({ strategy: z.enum(STRATEGIES).default("round_robin") }).default({ strategy: "round_robin" }),
+  routing: z.strictObject({ strategy: z.enum(STRATEGIES).default("round_robin") }).default(DEFAULT_ROUTING),
 });
 
 /** Each group is looked at by itself, so that one fault hides no other. */
@@ -63,7 +63,7 @@ export function readKeyGroups(yaml: YamlText): Draft {
   const draft: Draft = {
     form: "keyGroups",
     groups: [],
-    routing: { strategy: "round_robin" },
+    routing: DEFAULT_ROUTING,
     policy: USUAL_POLICY,
     notices: [],
     faults: [],

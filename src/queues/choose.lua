@@ -1,7 +1,41 @@
--- Which key group is asked next, and which of its keys makes the call. Set before take.lua.
+-- Which key group is asked next, and which of its keys makes the call. Set before take.lua. The order is that of turns.lua.
 
--- Groups that may be free, in the order in which they are asked: that of their longest rest.
-local function groups_in_turn(t) return redis.call('ZRANGEBYSCORE', k'free', '-inf', ms(t), 'LIMIT', 0, 64) end
+-- The next group in the order, its kind and its place; or nil. tiers: lists of kinds, those of an earlier list first. passed:
+-- kind -> how many at its front were of no use.
+local function group_in_turn(tiers, passed)
+  for _, kinds in ipairs(tiers) do
+    local group, kind, place
+    for _, one in ipairs(kinds) do
+      local nth = passed[one] or 0
+      local head = redis.call('ZRANGE', ready_of(one), nth, nth, 'WITHSCORES')
+      if head[1] and (not group or num(head[2]) < place) then group, kind, place = head[1], one, num(head[2]) end
+    end
+    if group then return group, kind, place end
+  end
+end
+
+-- Beyond this long since its last task a group has no worker any more, which costs the next one some ms.
+local COLD_MS = 55000
+
+-- The group was chosen, for the nth task of all, ms after its last one.
+local function count_turn(group, kind, nth, since)
+  local g = k('group:' .. group)
+  local strategy = routing()
+  local f = redis.call('HMGET', g, 'turn', 'weight')
+  local reached = num(redis.call('GET', k'reached'))
+  local turn
+  turn, reached = turn_after(strategy, num(f[2] or '1'), num(f[1]), reached, strategy == 'least_loaded')
+  local load = redis.call('HINCRBY', g, 'load', 1)
+  redis.call('HSET', g, 'turn', string.format('%.17g', turn))
+  redis.call('SET', k'reached', string.format('%.17g', reached))
+  local next_place = place_at(turn, load)
+  -- Where rounds take so long that workers rest in between, those that were called last are first among equals in the next
+  -- one: the earlier they come the likelier their workers are still there. No count is less even for it.
+  if since > COLD_MS and (strategy == 'round_robin' or strategy == 'least_loaded') then
+    next_place = next_place - (nth % 1048576) / 2097152
+  end
+  redis.call('ZADD', ready_of(kind), string.format('%.17g', next_place), group)
+end
 
 -- Until when the group as a whole takes no call; 0: it may. f: its record's fields disabled, coolUntil, slowUntil.
 local function group_rests(f, t)
@@ -21,22 +55,38 @@ local function keys_that_may(group, all, t)
   return may
 end
 
--- One of these keys: the one with the fewest calls so far.
+-- One of these keys, by the group's own strategy.
 local function pick_key(group, ids)
+  if #ids < 2 then return ids[1] end
+  local g = k('group:' .. group)
+  local strategy = redis.call('HGET', g, 'strategy') or 'round_robin'
+  if strategy == 'random' then return ids[1 + math.floor(chance() * #ids)] end
   local best, least
   for _, id in ipairs(ids) do
-    local calls = num(redis.call('HGET', k('group:' .. group), 'n:' .. id))
-    if not best or calls < least then best, least = id, calls end
+    local f = redis.call('HMGET', g, 'turn:' .. id, 'load:' .. id)
+    local place = num(f[1]) + (strategy == 'least_loaded' and num(f[2]) * LOADED or 0)
+    if not best or place < least then best, least = id, place end
   end
   return best
 end
 
--- The key that makes the group's next call; or nil, and when to ask again.
+-- The key was chosen, of several or as the only one.
+local function count_key_turn(group, key, several)
+  local g = k('group:' .. group)
+  redis.call('HINCRBY', g, 'load:' .. key, 1)
+  if not several then return end
+  local f = redis.call('HMGET', g, 'strategy', 'weight:' .. key, 'turn:' .. key, 'reached')
+  if f[1] == 'random' then return end
+  local turn, reached = turn_after(f[1], num(f[2] or '1'), num(f[3]), num(f[4]))
+  redis.call('HSET', g, 'turn:' .. key, string.format('%.17g', turn), 'reached', string.format('%.17g', reached))
+end
+
+-- The key that makes the group's next call, and whether it is one of several; or nil, nil, and when to ask again.
 local function choose_key(group, t)
   local f = redis.call('HMGET', k('group:' .. group), 'disabled', 'coolUntil', 'slowUntil', 'keys')
   local rests = group_rests(f, t)
-  if rests > 0 then return nil, rests end
+  if rests > 0 then return nil, nil, rests end
   local key = pick_key(group, keys_that_may(group, f[4], t))
-  if not key then return nil, t + 250 end
-  return key
+  if not key then return nil, nil, t + 250 end
+  return key, string.find(f[4], ',', 1, true) ~= nil
 end

@@ -1,12 +1,16 @@
 /** A key group's record in the store as people see it. */
 import { z } from "zod";
 import { type KeyEvent, type KeyGroupEvent, type KeyState, LATENCY_ENDS_MS } from "../events.ts";
+import { STRATEGIES } from "./key-groups.ts";
 import { WINDOW_KINDS, WINDOW_UNITS } from "./window.ts";
 
 const Facts = z.object({
   provider: z.string(),
   model: z.string(),
   simulated: z.boolean(),
+  strategy: z.enum(STRATEGIES).default("round_robin"),
+  routing: z.enum(STRATEGIES).default("round_robin"),
+  weight: z.number().default(1),
   windows: z.array(
     z.object({
       name: z.string(),
@@ -46,6 +50,9 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     provider: facts.provider,
     model: facts.model,
     simulated: facts.simulated,
+    strategy: facts.strategy,
+    routing: facts.routing,
+    weight: facts.weight,
     state,
     cause,
     coolingLeftMs,

@@ -14,14 +14,20 @@ export const dayCap = (calls: number): QuotaWindow => ({
 });
 
 /**
- * How one of several is chosen, keys of a group or groups among each other:
- *   round_robin    the one that was chosen longest ago
- *   least_loaded   the one with the fewest calls in flight
+ * How one of several is chosen, keys of a group or groups among each other (turns.lua):
+ *   round_robin    each in its turn: calls are never more than one apart
+ *   least_loaded   the one with the fewest calls in flight, of equals the one with the fewest calls
  *   weighted       in proportion to the weights: a higher one gets more
  *   random         any, by chance
  */
 export const STRATEGIES = ["round_robin", "least_loaded", "weighted", "random"] as const;
 export type Strategy = (typeof STRATEGIES)[number];
+
+/** How a group is chosen for a task. */
+export interface Routing {
+  strategy: Strategy;
+}
+export const DEFAULT_ROUTING: Routing = { strategy: "round_robin" };
 
 export interface ApiKey {
   id: string;
@@ -108,13 +114,16 @@ export const sustainedCallsPerSecond = (groups: readonly KeyGroup[]): number =>
   );
 
 /** What the store keeps of a group: no secret. */
-export function registration(group: KeyGroup) {
+export function registration(group: KeyGroup, routing: Routing = DEFAULT_ROUTING) {
   return {
     id: group.id,
     account: group.account,
     windows: windowsText(group.windows),
     maxConcurrent: String(group.maxConcurrent),
     keys: group.keys.map((key) => key.id).join(","),
+    weight: String(group.weight),
+    strategy: group.strategy,
+    keyWeights: Object.fromEntries(group.keys.map((key) => [key.id, String(key.weight)])),
     promptTokens: String(PROMPT_TOKENS + ANSWER_TOKENS),
     imageRule: String(imageRuleOf(group.provider, group.model)),
     json: JSON.stringify({
@@ -122,6 +131,9 @@ export function registration(group: KeyGroup) {
       model: group.model,
       simulated: group.simulated,
       windows: group.windows,
+      strategy: group.strategy,
+      routing: routing.strategy,
+      weight: group.weight,
     }),
   };
 }

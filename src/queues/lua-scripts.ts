@@ -9,6 +9,7 @@ const SHARED = [
   "window-bucket",
   "clock",
   "windows",
+  "turns",
   "room",
   "ending",
 ].map((name) => new URL(`./${name}.lua`, import.meta.url));

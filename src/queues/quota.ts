@@ -6,7 +6,7 @@
  */
 import type { ErrorCode } from "../errors.ts";
 import type { KeyGroupEvent } from "../events.ts";
-import type { KeyGroup } from "./key-groups.ts";
+import type { KeyGroup, Routing } from "./key-groups.ts";
 
 /** A task with its lease, on its way into the key group's queue. */
 export interface Taken {
@@ -95,6 +95,16 @@ export interface UnreadableAnswer {
 
 export type Settled = { kind: "done" | "back" | "stale"; word: string };
 
+/** What the store is told beside the groups. */
+export interface StoreSettings {
+  /** Ms for which records of tasks, of failed ones, and images are kept after their end. */
+  recordMs: number;
+  failedRecordMs: number;
+  imageMs: number;
+  /** How groups are chosen. Default: round robin. */
+  routing?: Routing;
+}
+
 export interface Quota {
   /**
    * Makes these groups the known ones. Windows' logs outlive a group, by account; groups of one account count in all windows
@@ -104,7 +114,7 @@ export interface Quota {
    */
   register(
     groups: readonly KeyGroup[],
-    lives: { recordMs: number; failedRecordMs: number; imageMs: number },
+    settings: StoreSettings,
     renewed?: readonly { keyGroup: string; keyId: string }[],
   ): Promise<void>;
   /**

@@ -13,6 +13,7 @@
 -- Moving:   <p>leases zset <id>#<epoch> -> lapse time;  <p>calls zset id -> time by which the call must have ended
 --           <p>calls-of:<worker> set of ids
 -- Groups:   <p>groups set;  <p>group:<id> hash;  <p>free zset group -> next time at which it may be free
+--           <p>ready:<kind> zset group -> place in the order, of those that may be free now;  <p>reached their virtual time (turns.lua)
 --           <p>groups-of:<account> set;  <p>leaving zset: removed ones whose queue is not empty yet -> when
 --           <p>held hash <group>/<key> -> time until which a living worker holds that key
 -- Windows:  <p>window:<account>:<unit>:<kind>:<ms>[:<zone>], see window-*.lua;  <p>window:<account>:concurrent zset lease -> end

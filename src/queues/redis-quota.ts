@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { Clock } from "../context.ts";
 import { dayStarts } from "./calendar.ts";
 import { keyGroupEvent } from "./key-group-events.ts";
-import { registration } from "./key-groups.ts";
+import { DEFAULT_ROUTING, registration } from "./key-groups.ts";
 import { PREFIX, script } from "./lua-scripts.ts";
 import type { Ending, Quota, Taken } from "./quota.ts";
 import { SpentLately } from "./spent-lately.ts";
@@ -46,14 +46,14 @@ export function createQuota(
   }
 
   return {
-    async register(groups, lives, renewed = []) {
+    async register(groups, { routing = DEFAULT_ROUTING, ...lives }, renewed = []) {
       const accounts = windowsByAccount(groups);
       const calendar = Object.fromEntries(await calendarOf(zonesOf(groups)));
       const records = groups.map((group) => {
         const keys = renewed.filter(({ keyGroup }) => keyGroup === group.id).map(({ keyId }) => keyId);
-        return { ...registration({ ...group, ...accounts.get(group.account) }), renewed: keys.join(",") };
+        return { ...registration({ ...group, ...accounts.get(group.account) }, routing), renewed: keys.join(",") };
       });
-      const settings = { ...lives, calendar };
+      const settings = { ...lives, routing: routing.strategy, calendar };
       await registerScript.run(
         redis,
         [PREFIX],

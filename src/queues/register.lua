@@ -1,11 +1,16 @@
 -- Makes key groups known. Those that are not named are removed: they are listed while their queue holds anything (leaving). The
 -- windows' logs stay, by account, and age out.
 -- ARGV[1] settings as JSON, with calendar: { zone: "start,start,…" }; ARGV[2…] one JSON a group:
--- { id, account, windows: "name:limit:ms:unit:kind:zone;…", maxConcurrent, keys: "a,b", promptTokens, imageRule, json,
---   renewed: "a" (keys that begin anew) }
+-- { id, account, windows: "name:limit:ms:unit:kind:zone;…", maxConcurrent, keys: "a,b", weight, strategy, keyWeights: { key: weight },
+--   promptTokens, imageRule, json, renewed: "a" (keys that begin anew) }
 local s = cjson.decode(ARGV[1])
 redis.call('HSET', k'settings', 'recordMs', s.recordMs, 'failedRecordMs', s.failedRecordMs, 'imageMs', s.imageMs)
 for zone, starts in pairs(s.calendar or {}) do redis.call('HSET', k'calendar', zone, starts) end
+-- Another order: all groups find their places in it anew, at the turns that they have.
+if s.routing ~= routing() then
+  for _, group in ipairs(redis.call('ZRANGE', ready_of('0'), 0, -1)) do step_aside(group, '0', now()) end
+  redis.call('HSET', k'settings', 'routing', s.routing)
+end
 local named = {}
 local t = now()
 for i = 2, #ARGV do
@@ -27,17 +32,18 @@ for id, g in pairs(named) do
   local before = redis.call('HGET', key, 'account')
   if before and before ~= g.account then redis.call('SREM', k('groups-of:' .. before), id) end
   redis.call('HSET', key, 'account', g.account, 'windows', g.windows, 'maxConcurrent', g.maxConcurrent, 'keys', g.keys,
-    'promptTokens', g.promptTokens, 'imageRule', g.imageRule, 'json', g.json)
+    'promptTokens', g.promptTokens, 'imageRule', g.imageRule, 'json', g.json, 'weight', g.weight, 'strategy', g.strategy)
+  for one, weight in pairs(g.keyWeights) do redis.call('HSET', key, 'weight:' .. one, weight) end
   redis.call('HSETNX', key, 'guard', '25')
   redis.call('SADD', k'groups', id)
   redis.call('ZREM', k'leaving', id)
   redis.call('SADD', k('groups-of:' .. g.account), id)
-  redis.call('ZADD', k'free', 'NX', ms(t), id)
+  if not redis.call('ZSCORE', ready_of('0'), id) then redis.call('ZADD', k'free', 'NX', ms(t), id) end
   local renewed = split(g.renewed, '[^,]+')
   for _, one in ipairs(renewed) do redis.call('HDEL', key, 'off:' .. one, 'cause') end
   -- With none of its old keys left the group itself begins anew.
   if #renewed > 0 and #renewed == #split(g.keys, '[^,]+') then redis.call('HDEL', key, 'coolUntil') end
-  if #renewed > 0 then redis.call('ZADD', k'free', 'LT', ms(t), id) end
+  if #renewed > 0 then redis.call('ZADD', k'free', 'XX', 'LT', ms(t), id) end
 end
 
 for _, id in ipairs(redis.call('SMEMBERS', k'groups')) do
@@ -45,6 +51,7 @@ for _, id in ipairs(redis.call('SMEMBERS', k'groups')) do
     redis.call('SREM', k'groups', id)
     redis.call('SREM', k('groups-of:' .. (redis.call('HGET', k('group:' .. id), 'account') or id)), id)
     redis.call('ZREM', k'free', id)
+    redis.call('ZREM', ready_of('0'), id)
     redis.call('ZREM', k'active', id)
     redis.call('ZADD', k'leaving', ms(t), id)
   end

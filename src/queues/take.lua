@@ -4,6 +4,7 @@
 -- Replies { waitMs | -1 (nothing waits), taken… } each taken: { id, epoch, group, key, attempts, remainingMs (0: never ends),
 -- camera, json }
 local t = now()
+local ANY = { { '0' } }
 local lapse = tonumber(ARGV[2])
 local ahead = tonumber(ARGV[3])
 local taken = {}
@@ -15,17 +16,17 @@ local function median_of(group)
   return t - num(f[2]) < 30000 and num(f[1]) or 0
 end
 
--- Another group may be free soon: only then is one avoided for a while.
-local function others_soon(group)
-  local soon = redis.call('ZCOUNT', k'free', '-inf', ms(t + 1000))
-  local own = num(redis.call('ZSCORE', k'free', group) or '1e18')
-  return soon > (own <= t + 1000 and 1 or 0)
+-- Another group may be free soon: only then is one avoided for a while. Asked of a group that is ready itself.
+local function others_soon(kinds)
+  local soon = redis.call('ZCOUNT', k'free', '-inf', ms(t + 1000)) - 1
+  for _, kind in ipairs(kinds) do soon = soon + redis.call('ZCARD', ready_of(kind)) end
+  return soon > 0
 end
 
 -- Best task that this group may judge: highest band, the camera whose turn it is, its newest capture.
-local function best_task(group, median)
+local function best_task(group, median, kinds)
   local looks = 0
-  local others = others_soon(group)
+  local others
   for band = BANDS - 1, 0, -1 do
     local from = 0
     while true do
@@ -37,7 +38,9 @@ local function best_task(group, median)
         for _, id in ipairs(redis.call('ZREVRANGE', k('wait:' .. band .. ':' .. camera), 0, 2)) do
           local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil')
           local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
-          if left >= median and left > 0 and not (others and f[2] == group and num(f[3]) > t) then return id, camera, band end
+          local avoided = f[2] == group and num(f[3]) > t
+          if avoided and others == nil then others = others_soon(kinds) end
+          if left >= median and left > 0 and not (avoided and others) then return id, camera, band end
         end
       end
       from = from + 16
@@ -45,24 +48,51 @@ local function best_task(group, median)
   end
 end
 
-local function not_before(group, at, why, asked)
-  redis.call('ZADD', k'free', ms((asked or at) - ahead), group)
+local function not_before(group, kind, at, why, asked)
+  step_aside(group, kind, (asked or at) - ahead)
   redis.call('HSET', k('group:' .. group), 'waitsFor', why, 'waitsUntil', ms(at))
 end
 
--- One that cannot is put where it may be free again.
+-- The task leaves the room with a lease of this group and key, stamped at `at`.
+local function take_task(id, r, camera, band, group, kind, key, several, at, tokens)
+  leave_room(id, band, camera)
+  local epoch = num(r.e) + 1
+  local lease = id .. '#' .. epoch
+  local slot = math.max(t, at)
+  stamp(group, lease, slot, slot + lapse, tokens)
+  redis.call('ZADD', k'leases', ms(slot + lapse), lease)
+  redis.call('HSET', k('task:' .. id), 's', 'taken', 'e', epoch, 'kg', group, 'key', key, 'tk', ms(t))
+  local turn = redis.call('INCR', k'turn')
+  redis.call('HSET', k'turns', camera, turn)
+  for b = 0, BANDS - 1 do redis.call('ZADD', k('wait:' .. b), 'XX', turn, camera) end
+  local since = t - num(redis.call('ZSCORE', k'active', group) or '0')
+  redis.call('ZADD', k'active', ms(t), group)
+  if since > 5000 then redis.call('PUBLISH', k'wake-worker', group) end
+  count_turn(group, kind, turn, since)
+  count_key_turn(group, key, several)
+  local dl = num(r.dl)
+  return { id, tostring(epoch), group, key, r.a or '0', dl > 0 and ms(dl - t) or '0', camera, r.json or '' }
+end
+
+local MOST_ASKED = 64
+local at_once = false -- not everything was asked, or a group might call and no task suits it
+
+-- A group that cannot is put where it may be free again.
 local function take_one()
-  for _, group in ipairs(groups_in_turn(t)) do
-    local key, closed = choose_key(group, t)
+  local passed = {}
+  for _ = 1, MOST_ASKED do
+    local group, kind = group_in_turn(ANY, passed)
+    if not group then return nil end
+    local key, several, closed = choose_key(group, t)
     if not key then
-      redis.call('ZADD', k'free', ms(closed), group)
+      step_aside(group, kind, closed)
     else
       -- First for the smallest call: most groups that cannot are known without looking at tasks.
       local at, why, windows = free_at(group, t, num(redis.call('HGET', k('group:' .. group), 'promptTokens')))
       local id, camera, band, r
       local tokens, asked = 0, nil
       if at <= t + ahead then
-        id, camera, band = best_task(group, median_of(group))
+        id, camera, band = best_task(group, median_of(group), ANY[1])
         r = id and read(id)
         if r and windows.tokens then
           tokens = tokens_of(group, r)
@@ -71,34 +101,23 @@ local function take_one()
         end
       end
       if at > t + ahead then
-        not_before(group, at, why, asked)
+        not_before(group, kind, at, why, asked)
+      elseif id then
+        return take_task(id, r, camera, band, group, kind, key, several, at, tokens)
       else
-        if id then
-          leave_room(id, band, camera)
-          local epoch = num(r.e) + 1
-          local lease = id .. '#' .. epoch
-          local slot = math.max(t, at)
-          stamp(group, lease, slot, slot + lapse, tokens)
-          redis.call('ZADD', k'leases', ms(slot + lapse), lease)
-          redis.call('HSET', k('task:' .. id), 's', 'taken', 'e', epoch, 'kg', group, 'key', key, 'tk', ms(t))
-          local turn = redis.call('INCR', k'turn')
-          redis.call('HSET', k'turns', camera, turn)
-          for b = 0, BANDS - 1 do redis.call('ZADD', k('wait:' .. b), 'XX', turn, camera) end
-          redis.call('ZADD', k'free', ms(t), group)
-          redis.call('HINCRBY', k('group:' .. group), 'n:' .. key, 1)
-          local last = num(redis.call('ZSCORE', k'active', group) or '0')
-          redis.call('ZADD', k'active', ms(t), group)
-          if t - last > 5000 then redis.call('PUBLISH', k'wake-worker', group) end
-          local dl = num(r.dl)
-          return { id, tostring(epoch), group, key, r.a or '0', dl > 0 and ms(dl - t) or '0', camera, r.json or '' }
-        end
+        passed[kind] = (passed[kind] or 0) + 1
+        at_once = true
       end
     end
   end
+  at_once = true
 end
 
-for _ = 1, tonumber(ARGV[1]) do
-  if redis.call('EXISTS', k'wait') == 0 then break end
+local most = tonumber(ARGV[1])
+while #taken < most and redis.call('EXISTS', k'wait') == 1 do
+  if #taken == 0 then
+    for _, group in ipairs(redis.call('ZRANGEBYSCORE', k'free', '-inf', ms(t), 'LIMIT', 0, MOST_ASKED)) do come_forward(group) end
+  end
   local one = take_one()
   if not one then break end
   taken[#taken + 1] = one
@@ -107,7 +126,7 @@ end
 local wait = '-1'
 if redis.call('EXISTS', k'wait') == 1 then
   local first = redis.call('ZRANGE', k'free', 0, 0, 'WITHSCORES')
-  wait = first[2] and ms(math.max(num(first[2]) - t, 0)) or '1000'
+  wait = (at_once or #taken == most) and '0' or first[2] and ms(math.max(num(first[2]) - t, 0)) or '1000'
 end
 local reply = { wait }
 for _, one in ipairs(taken) do reply[#reply + 1] = one end

@@ -38,7 +38,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
   const keys = createKeySetWatch(settings, context);
   const cameras = settings.cameras ? readCameras(settings.cameras) : [];
   const base = service("bridge", context, async (acquired, signal) => {
-    let { groups } = await keys.load();
+    let { groups, routing } = await keys.load();
     const url = storeUrl(settings);
     const connection = async (what: string) =>
       acquired.add(await connectStore(url, context, {}, signal), what, (r) => r.disconnect());
@@ -70,7 +70,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     };
     const register = async (run: string, changed: boolean) => {
       await bindToRun(redis, run !== "", changed);
-      await quota.register(groups, lives);
+      await quota.register(groups, { ...lives, routing });
     };
     const storeRun = await followRun(redis, context, signal, (run) => register(run, true));
     await register(storeRun.id(), false);
@@ -105,8 +105,8 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     // A removed group's tasks go back in the same step; new groups are known from then on.
     during(acquired, context, signal, "keys' file", (until) =>
       keys.follow(async (next, { renewed }) => {
-        groups = next.groups;
-        await quota.register(groups, lives, renewed);
+        ({ groups, routing } = next);
+        await quota.register(groups, { ...lives, routing }, renewed);
       }, until),
     );
 

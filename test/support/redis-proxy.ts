@@ -172,9 +172,9 @@ function shaOf(script: string): string {
     return digest(scripts[name]?.content ?? "");
   }
   const shared: Record<string, string[]> = {
-    queues: ["record", "window-sliding", "window-periods", "window-bucket", "clock", "windows", "room", "ending"].map(
-      (shared) => `queues/${shared}.lua`,
-    ),
+    queues: [
+      ...["record", "window-sliding", "window-periods", "window-bucket", "clock", "windows", "turns", "room", "ending"],
+    ].map((shared) => `queues/${shared}.lua`),
     topics: ["topics/redis-topic.lua"],
   };
   const before: Record<string, string[]> = {
