@@ -14,6 +14,12 @@ local function group_in_turn(tiers, passed)
   end
 end
 
+-- A lease with this key was granted.
+local function lease_taken(group, key)
+  redis.call('HINCRBY', k('group:' .. group), 'inFlight', 1)
+  redis.call('HINCRBY', k('group:' .. group), 'inFlight:' .. key, 1)
+end
+
 -- Beyond this long since its last task a group has no worker any more, which costs the next one some ms.
 local COLD_MS = 55000
 
@@ -21,14 +27,13 @@ local COLD_MS = 55000
 local function count_turn(group, kind, nth, since)
   local g = k('group:' .. group)
   local strategy = routing()
-  local f = redis.call('HMGET', g, 'turn', 'weight')
+  local f = redis.call('HMGET', g, 'turn', 'weight', 'inFlight')
   local reached = num(redis.call('GET', k'reached'))
   local turn
   turn, reached = turn_after(strategy, num(f[2] or '1'), num(f[1]), reached, strategy == 'least_loaded')
-  local load = redis.call('HINCRBY', g, 'load', 1)
   redis.call('HSET', g, 'turn', string.format('%.17g', turn))
   redis.call('SET', k'reached', string.format('%.17g', reached))
-  local next_place = place_at(turn, load)
+  local next_place = place_at(turn, num(f[3]))
   -- Where rounds take so long that workers rest in between, those that were called last are first among equals in the next
   -- one: the earlier they come the likelier their workers are still there. No count is less even for it.
   if since > COLD_MS and (strategy == 'round_robin' or strategy == 'least_loaded') then
@@ -63,30 +68,28 @@ local function pick_key(group, ids)
   if strategy == 'random' then return ids[1 + math.floor(chance() * #ids)] end
   local best, least
   for _, id in ipairs(ids) do
-    local f = redis.call('HMGET', g, 'turn:' .. id, 'load:' .. id)
+    local f = redis.call('HMGET', g, 'turn:' .. id, 'inFlight:' .. id)
     local place = num(f[1]) + (strategy == 'least_loaded' and num(f[2]) * LOADED or 0)
     if not best or place < least then best, least = id, place end
   end
   return best
 end
 
--- The key was chosen, of several or as the only one.
-local function count_key_turn(group, key, several)
+-- The key was chosen.
+local function count_key_turn(group, key)
   local g = k('group:' .. group)
-  redis.call('HINCRBY', g, 'load:' .. key, 1)
-  if not several then return end
-  local f = redis.call('HMGET', g, 'strategy', 'weight:' .. key, 'turn:' .. key, 'reached')
-  if f[1] == 'random' then return end
+  local f = redis.call('HMGET', g, 'strategy', 'weight:' .. key, 'turn:' .. key, 'reached', 'keys')
+  if f[1] == 'random' or f[5] == key then return end
   local turn, reached = turn_after(f[1], num(f[2] or '1'), num(f[3]), num(f[4]))
   redis.call('HSET', g, 'turn:' .. key, string.format('%.17g', turn), 'reached', string.format('%.17g', reached))
 end
 
--- The key that makes the group's next call, and whether it is one of several; or nil, nil, and when to ask again.
+-- The key that makes the group's next call; or nil, and when to ask again.
 local function choose_key(group, t)
   local f = redis.call('HMGET', k('group:' .. group), 'disabled', 'coolUntil', 'slowUntil', 'keys')
   local rests = group_rests(f, t)
-  if rests > 0 then return nil, nil, rests end
+  if rests > 0 then return nil, rests end
   local key = pick_key(group, keys_that_may(group, f[4], t))
-  if not key then return nil, nil, t + 250 end
-  return key, string.find(f[4], ',', 1, true) ~= nil
+  if not key then return nil, t + 250 end
+  return key
 end

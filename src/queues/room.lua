@@ -24,16 +24,15 @@ local function leave_everything(id, r)
   if r.s == 'waiting' then
     leave_room(id, r.b, r.c)
   elseif r.s == 'taken' or r.s == 'queued' then
-    lighten(r.kg, r.key)
     local lease = id .. '#' .. r.e
     if redis.call('ZREM', k'leases', lease) == 1 then unstamp(lease) end
   elseif r.s == 'calling' then
-    lighten(r.kg, r.key)
     redis.call('ZREM', k'calls', id)
     redis.call('SREM', k('calls-of:' .. (r.w or '')), id)
     -- Its place among the calls in flight stays: the provider may still be at it. It falls when the call is settled, or
     -- with the call's own time-out.
   end
+  if r.s == 'taken' or r.s == 'queued' or r.s == 'calling' then lease_over(r) end
 end
 
 local function read(id)

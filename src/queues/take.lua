@@ -54,7 +54,7 @@ local function not_before(group, kind, at, why, asked)
 end
 
 -- The task leaves the room with a lease of this group and key, stamped at `at`.
-local function take_task(id, r, camera, band, group, kind, key, several, at, tokens)
+local function take_task(id, r, camera, band, group, kind, key, at, tokens)
   leave_room(id, band, camera)
   local epoch = num(r.e) + 1
   local lease = id .. '#' .. epoch
@@ -68,8 +68,9 @@ local function take_task(id, r, camera, band, group, kind, key, several, at, tok
   local since = t - num(redis.call('ZSCORE', k'active', group) or '0')
   redis.call('ZADD', k'active', ms(t), group)
   if since > 5000 then redis.call('PUBLISH', k'wake-worker', group) end
+  lease_taken(group, key)
   count_turn(group, kind, turn, since)
-  count_key_turn(group, key, several)
+  count_key_turn(group, key)
   local dl = num(r.dl)
   return { id, tostring(epoch), group, key, r.a or '0', dl > 0 and ms(dl - t) or '0', camera, r.json or '' }
 end
@@ -83,7 +84,7 @@ local function take_one()
   for _ = 1, MOST_ASKED do
     local group, kind = group_in_turn(ANY, passed)
     if not group then return nil end
-    local key, several, closed = choose_key(group, t)
+    local key, closed = choose_key(group, t)
     if not key then
       step_aside(group, kind, closed)
     else
@@ -103,7 +104,7 @@ local function take_one()
       if at > t + ahead then
         not_before(group, kind, at, why, asked)
       elseif id then
-        return take_task(id, r, camera, band, group, kind, key, several, at, tokens)
+        return take_task(id, r, camera, band, group, kind, key, at, tokens)
       else
         passed[kind] = (passed[kind] or 0) + 1
         at_once = true

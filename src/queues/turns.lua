@@ -39,13 +39,13 @@ local function turn_after(strategy, weight, own, reached, in_full)
   return start + stride, math.max(reached, start)
 end
 
-local function place_at(turn, load) return routing() == 'least_loaded' and load * LOADED + turn or turn end
+local function place_at(turn, in_flight) return routing() == 'least_loaded' and in_flight * LOADED + turn or turn end
 
 local function ready_of(kind) return k('ready:' .. kind) end
 
 -- The group may be free again.
 local function come_forward(group)
-  local f = redis.call('HMGET', k('group:' .. group), 'kind', 'turn', 'load')
+  local f = redis.call('HMGET', k('group:' .. group), 'kind', 'turn', 'inFlight')
   local turn, strategy = num(f[2]), routing()
   if strategy == 'random' or strategy == 'least_loaded' then
     local reached = num(redis.call('GET', k'reached'))
@@ -62,14 +62,18 @@ local function step_aside(group, kind, till)
   redis.call('ZADD', k'free', ms(till), group)
 end
 
--- A task of this group's key is in flight no more.
-local function lighten(group, key)
-  local g = k('group:' .. group)
+-- The group has one less in flight.
+local function lighten(group)
+  if routing() ~= 'least_loaded' then return end
+  redis.call('ZADD', ready_of(redis.call('HGET', k('group:' .. group), 'kind') or '0'), 'XX', 'INCR', -LOADED, group)
+end
+
+-- A task's lease is over, and the call with it as far as we know.
+local function lease_over(r)
+  local g = k('group:' .. r.kg)
   if redis.call('EXISTS', g) == 0 then return end
-  for _, field in ipairs({ 'load', 'load:' .. key }) do
+  for _, field in ipairs({ 'inFlight', 'inFlight:' .. r.key }) do
     if redis.call('HINCRBY', g, field, -1) < 0 then redis.call('HDEL', g, field) end
   end
-  if routing() == 'least_loaded' then
-    redis.call('ZADD', ready_of(redis.call('HGET', g, 'kind') or '0'), 'XX', 'INCR', -LOADED, group)
-  end
+  lighten(r.kg)
 end
