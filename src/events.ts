@@ -69,6 +69,10 @@ export const KeyGroupEvent = z.object({
   routing: z.string().default("round_robin"),
   /** Among groups, where routing is weighted. */
   weight: z.number().default(1),
+  /** What routing policies go by: where its server stands, its model's quality (1 to 5), a usual call's price; null: not known. */
+  region: z.string().nullable().default(null),
+  quality: z.number().default(3),
+  pricePerCall: z.number().nullable().default(null),
   state: KeyState,
   /** Why it cools or is disabled. */
   cause: z.string().nullable(),

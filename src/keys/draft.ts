@@ -31,6 +31,7 @@ export interface DraftGroup {
   weight: number;
   price: Price | null;
   region: string | null;
+  quality: number;
   capabilities: Partial<Capabilities>;
   place: Place;
 }

@@ -1,7 +1,7 @@
 /** A key group's record in the store as people see it. */
 import { z } from "zod";
 import { type KeyEvent, type KeyGroupEvent, type KeyState, LATENCY_ENDS_MS } from "../events.ts";
-import { STRATEGIES } from "./key-groups.ts";
+import { STRATEGIES, USUAL_QUALITY } from "./key-groups.ts";
 import { WINDOW_KINDS, WINDOW_UNITS } from "./window.ts";
 
 const Facts = z.object({
@@ -11,6 +11,9 @@ const Facts = z.object({
   strategy: z.enum(STRATEGIES).default("round_robin"),
   routing: z.enum(STRATEGIES).default("round_robin"),
   weight: z.number().default(1),
+  region: z.string().nullable().default(null),
+  quality: z.number().default(USUAL_QUALITY),
+  pricePerCall: z.number().nullable().default(null),
   windows: z.array(
     z.object({
       name: z.string(),
@@ -53,6 +56,9 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     strategy: facts.strategy,
     routing: facts.routing,
     weight: facts.weight,
+    region: facts.region,
+    quality: facts.quality,
+    pricePerCall: facts.pricePerCall,
     state,
     cause,
     coolingLeftMs,

@@ -16,9 +16,10 @@ const SHARED = [
 
 /**
  * `before`: scripts that are set before this one alone. "run" for those that lead to calls, which close the key groups first
- * where the store may have forgotten some; "guard" for the one that learns from calls; "choose" for the one that chooses.
+ * where the store may have forgotten some; "guard" for the one that learns from calls; "choose" for the one that chooses; "policies" for the one that
+ * makes groups known.
  */
-export const script = (name: string, ...before: ("run" | "guard" | "choose")[]) =>
+export const script = (name: string, ...before: ("run" | "guard" | "choose" | "policies")[]) =>
   new StoreScript(new URL(`./${name}.lua`, import.meta.url), [
     ...SHARED,
     ...before.map((one) => new URL(`./${one}.lua`, import.meta.url)),

@@ -6,6 +6,7 @@
  */
 import type { ErrorCode } from "../errors.ts";
 import type { KeyGroupEvent } from "../events.ts";
+import type { RoutingPolicy } from "../routing-policy.ts";
 import type { KeyGroup, Routing } from "./key-groups.ts";
 
 /** A task with its lease, on its way into the key group's queue. */
@@ -103,6 +104,8 @@ export interface StoreSettings {
   imageMs: number;
   /** How groups are chosen. Default: round robin. */
   routing?: Routing;
+  /** Every policy that a task may have. Default: none but the one that allows all. */
+  policies?: readonly RoutingPolicy[];
 }
 
 export interface Quota {
@@ -116,7 +119,10 @@ export interface Quota {
     groups: readonly KeyGroup[],
     settings: StoreSettings,
     renewed?: readonly { keyGroup: string; keyId: string }[],
-  ): Promise<void>;
+  ): Promise<{
+    /** Ids of the policies that allow none of these groups, or only such as have no key. */
+    unserved: string[];
+  }>;
   /**
    * Tells the store the days of the groups' time zones anew. To be called every few minutes: after eight days without
    * it windows of kind calendar let nothing through.

@@ -2,6 +2,7 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Clock } from "../context.ts";
+import { policyId } from "../routing-policy.ts";
 import { dayStarts } from "./calendar.ts";
 import { keyGroupEvent } from "./key-group-events.ts";
 import { DEFAULT_ROUTING, registration } from "./key-groups.ts";
@@ -10,7 +11,7 @@ import type { Ending, Quota, Taken } from "./quota.ts";
 import { SpentLately } from "./spent-lately.ts";
 import { windowsByAccount, zonesOf } from "./window.ts";
 
-const registerScript = script("register");
+const registerScript = script("register", "policies");
 const takeScript = script("take", "run", "choose");
 const markQueuedScript = script("mark-queued");
 const spendScript = script("spend", "run");
@@ -46,19 +47,24 @@ export function createQuota(
   }
 
   return {
-    async register(groups, { routing = DEFAULT_ROUTING, ...lives }, renewed = []) {
+    async register(groups, { routing = DEFAULT_ROUTING, policies = [], ...lives }, renewed = []) {
       const accounts = windowsByAccount(groups);
       const calendar = Object.fromEntries(await calendarOf(zonesOf(groups)));
       const records = groups.map((group) => {
         const keys = renewed.filter(({ keyGroup }) => keyGroup === group.id).map(({ keyId }) => keyId);
         return { ...registration({ ...group, ...accounts.get(group.account) }, routing), renewed: keys.join(",") };
       });
-      const settings = { ...lives, routing: routing.strategy, calendar };
-      await registerScript.run(
-        redis,
-        [PREFIX],
-        [settings, ...records].map((one) => JSON.stringify(one)),
+      const told = new Map(policies.map((policy) => [policyId(policy), policy]));
+      told.delete("");
+      const settings = { ...lives, routing: routing.strategy, policies: Object.fromEntries(told), calendar };
+      const unserved = Texts.parse(
+        await registerScript.run(
+          redis,
+          [PREFIX],
+          [settings, ...records].map((one) => JSON.stringify(one)),
+        ),
       );
+      return { unserved };
     },
 
     async renewCalendar(groups) {

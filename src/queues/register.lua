@@ -1,14 +1,16 @@
 -- Makes key groups known. Those that are not named are removed: they are listed while their queue holds anything (leaving). The
--- windows' logs stay, by account, and age out.
--- ARGV[1] settings as JSON, with calendar: { zone: "start,start,…" }; ARGV[2…] one JSON a group:
+-- windows' logs stay, by account, and age out. Replies the ids of policies that no group may serve.
+-- ARGV[1] settings as JSON, with calendar: { zone: "start,start,…" }, routing: the strategy, policies: { id: policy }; ARGV[2…] one JSON a group:
 -- { id, account, windows: "name:limit:ms:unit:kind:zone;…", maxConcurrent, keys: "a,b", weight, strategy, keyWeights: { key: weight },
---   promptTokens, imageRule, json, renewed: "a" (keys that begin anew) }
+--   provider, region, quality, price ("": unknown), promptTokens, imageRule, json, renewed: "a" (keys that begin anew) }
 local s = cjson.decode(ARGV[1])
 redis.call('HSET', k'settings', 'recordMs', s.recordMs, 'failedRecordMs', s.failedRecordMs, 'imageMs', s.imageMs)
 for zone, starts in pairs(s.calendar or {}) do redis.call('HSET', k'calendar', zone, starts) end
 -- Another order: all groups find their places in it anew, at the turns that they have.
 if s.routing ~= routing() then
-  for _, group in ipairs(redis.call('ZRANGE', ready_of('0'), 0, -1)) do step_aside(group, '0', now()) end
+  for _, kind in ipairs(kinds_of('')) do
+    for _, group in ipairs(redis.call('ZRANGE', ready_of(kind), 0, -1)) do step_aside(group, kind, now()) end
+  end
   redis.call('HSET', k'settings', 'routing', s.routing)
 end
 local named = {}
@@ -38,7 +40,7 @@ for id, g in pairs(named) do
   redis.call('SADD', k'groups', id)
   redis.call('ZREM', k'leaving', id)
   redis.call('SADD', k('groups-of:' .. g.account), id)
-  if not redis.call('ZSCORE', ready_of('0'), id) then redis.call('ZADD', k'free', 'NX', ms(t), id) end
+  if not redis.call('ZSCORE', ready_of(redis.call('HGET', key, 'kind') or '0'), id) then redis.call('ZADD', k'free', 'NX', ms(t), id) end
   local renewed = split(g.renewed, '[^,]+')
   for _, one in ipairs(renewed) do redis.call('HDEL', key, 'off:' .. one, 'cause') end
   -- With none of its old keys left the group itself begins anew.
@@ -51,11 +53,12 @@ for _, id in ipairs(redis.call('SMEMBERS', k'groups')) do
     redis.call('SREM', k'groups', id)
     redis.call('SREM', k('groups-of:' .. (redis.call('HGET', k('group:' .. id), 'account') or id)), id)
     redis.call('ZREM', k'free', id)
-    redis.call('ZREM', ready_of('0'), id)
+    redis.call('ZREM', ready_of(redis.call('HGET', k('group:' .. id), 'kind') or '0'), id)
     redis.call('ZREM', k'active', id)
     redis.call('ZADD', k'leaving', ms(t), id)
   end
 end
+local unserved = route_policies(s.policies or {}, named, t)
 -- A group that can call again may be all that was waited for.
 if redis.call('EXISTS', k'wait') == 1 then redis.call('PUBLISH', k'wake', '') end
-return 'OK'
+return unserved

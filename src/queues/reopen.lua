@@ -13,5 +13,5 @@ redis.call('HDEL', k('task:' .. id), 'w', 'st', 'tk', 'no', 'nountil', 'un', 'kg
 redis.call('ZREM', k'failed', id)
 redis.call('PERSIST', k('task:' .. id))
 if r.img and r.img ~= '' then redis.call('ZREM', k'images', r.img) end
-enter_room(id, tostring(BANDS - 1), r.c, num(r.cap), t + 60000)
+enter_room(id, tostring(BANDS - 1), r.c, num(r.cap), t + 60000, r.pc)
 return { 'ok', tostring(revision), tostring(epoch) }

@@ -4,10 +4,11 @@
 -- Replies { waitMs | -1 (nothing waits), taken… } each taken: { id, epoch, group, key, attempts, remainingMs (0: never ends),
 -- camera, json }
 local t = now()
-local ANY = { { '0' } }
 local lapse = tonumber(ARGV[2])
 local ahead = tonumber(ARGV[3])
 local taken = {}
+local MOST_ASKED = 64
+local at_once = false -- not everything was asked, or a group might call and no task suits it
 
 -- The group's median latency. What was learned more than 30 s ago is forgotten: a group that was slow once must get the
 -- call by which it can show that it is not.
@@ -17,29 +18,37 @@ local function median_of(group)
 end
 
 -- Another group may be free soon: only then is one avoided for a while. Asked of a group that is ready itself.
-local function others_soon(kinds)
-  local soon = redis.call('ZCOUNT', k'free', '-inf', ms(t + 1000)) - 1
-  for _, kind in ipairs(kinds) do soon = soon + redis.call('ZCARD', ready_of(kind)) end
-  return soon > 0
+local function others_soon(route)
+  local kinds, ready = {}, -1
+  for _, kind in ipairs(kinds_of(route)) do
+    kinds[kind] = true
+    ready = ready + redis.call('ZCARD', ready_of(kind))
+  end
+  if ready > 0 then return true end
+  if route == '' then return redis.call('ZCOUNT', k'free', '-inf', ms(t + 1000)) > 0 end
+  for _, group in ipairs(redis.call('ZRANGEBYSCORE', k'free', '-inf', ms(t + 1000), 'LIMIT', 0, MOST_ASKED)) do
+    if kinds[redis.call('HGET', k('group:' .. group), 'kind') or '0'] then return true end
+  end
+  return false
 end
 
--- Best task that this group may judge: highest band, the camera whose turn it is, its newest capture.
-local function best_task(group, median, kinds)
+-- Best task of this policy that this group may judge now: highest band, the camera whose turn it is, its newest capture.
+local function best_task(group, median, route)
   local looks = 0
   local others
   for band = BANDS - 1, 0, -1 do
-    local from = 0
+    local from, turns = 0, turns_in(band, route)
     while true do
-      local cameras = redis.call('ZRANGE', k('wait:' .. band), from, from + 15)
+      local cameras = redis.call('ZRANGE', turns, from, from + 15)
       if #cameras == 0 then break end
       for _, camera in ipairs(cameras) do
         looks = looks + 1
         if looks > 64 then return nil end
-        for _, id in ipairs(redis.call('ZREVRANGE', k('wait:' .. band .. ':' .. camera), 0, 2)) do
+        for _, id in ipairs(redis.call('ZREVRANGE', turns .. ':' .. camera, 0, 2)) do
           local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil')
           local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
           local avoided = f[2] == group and num(f[3]) > t
-          if avoided and others == nil then others = others_soon(kinds) end
+          if avoided and others == nil then others = others_soon(route) end
           if left >= median and left > 0 and not (avoided and others) then return id, camera, band end
         end
       end
@@ -55,7 +64,7 @@ end
 
 -- The task leaves the room with a lease of this group and key, stamped at `at`.
 local function take_task(id, r, camera, band, group, kind, key, at, tokens)
-  leave_room(id, band, camera)
+  leave_room(id, band, camera, r.pc)
   local epoch = num(r.e) + 1
   local lease = id .. '#' .. epoch
   local slot = math.max(t, at)
@@ -64,7 +73,7 @@ local function take_task(id, r, camera, band, group, kind, key, at, tokens)
   redis.call('HSET', k('task:' .. id), 's', 'taken', 'e', epoch, 'kg', group, 'key', key, 'tk', ms(t))
   local turn = redis.call('INCR', k'turn')
   redis.call('HSET', k'turns', camera, turn)
-  for b = 0, BANDS - 1 do redis.call('ZADD', k('wait:' .. b), 'XX', turn, camera) end
+  for b = 0, BANDS - 1 do redis.call('ZADD', turns_in(b, r.pc), 'XX', turn, camera) end
   local since = t - num(redis.call('ZSCORE', k'active', group) or '0')
   redis.call('ZADD', k'active', ms(t), group)
   if since > 5000 then redis.call('PUBLISH', k'wake-worker', group) end
@@ -75,14 +84,34 @@ local function take_task(id, r, camera, band, group, kind, key, at, tokens)
   return { id, tostring(epoch), group, key, r.a or '0', dl > 0 and ms(dl - t) or '0', camera, r.json or '' }
 end
 
-local MOST_ASKED = 64
-local at_once = false -- not everything was asked, or a group might call and no task suits it
+-- The policies of waiting tasks, those of the most urgent first, then of the camera whose turn it is.
+local function routes_in_turn()
+  local waits = redis.call('HKEYS', k'waits')
+  if #waits == 0 then return { '' } end
+  local routes, urgency, turn = {}, {}, {}
+  waits[#waits + 1] = ''
+  for _, route in ipairs(waits) do
+    for band = BANDS - 1, 0, -1 do
+      local head = redis.call('ZRANGE', turns_in(band, route), 0, 0, 'WITHSCORES')
+      if head[1] then
+        routes[#routes + 1], urgency[route], turn[route] = route, band, num(head[2])
+        break
+      end
+    end
+  end
+  table.sort(routes, function(a, b)
+    if urgency[a] ~= urgency[b] then return urgency[a] > urgency[b] end
+    if turn[a] ~= turn[b] then return turn[a] < turn[b] end
+    return a < b
+  end)
+  return routes
+end
 
 -- A group that cannot is put where it may be free again.
-local function take_one()
+local function take_one_of(route)
   local passed = {}
   for _ = 1, MOST_ASKED do
-    local group, kind = group_in_turn(ANY, passed)
+    local group, kind = group_in_turn(tiers_of(route), passed)
     if not group then return nil end
     local key, closed = choose_key(group, t)
     if not key then
@@ -93,7 +122,7 @@ local function take_one()
       local id, camera, band, r
       local tokens, asked = 0, nil
       if at <= t + ahead then
-        id, camera, band = best_task(group, median_of(group), ANY[1])
+        id, camera, band = best_task(group, median_of(group), route)
         r = id and read(id)
         if r and windows.tokens then
           tokens = tokens_of(group, r)
@@ -112,6 +141,15 @@ local function take_one()
     end
   end
   at_once = true
+end
+
+local done_with = {} -- policies of whose groups none is free, or of none any use
+local function take_one()
+  for _, route in ipairs(routes_in_turn()) do
+    local one = not done_with[route] and take_one_of(route)
+    if one then return one end
+    done_with[route] = true
+  end
 end
 
 local most = tonumber(ARGV[1])

@@ -43,6 +43,27 @@ local function place_at(turn, in_flight) return routing() == 'least_loaded' and 
 
 local function ready_of(kind) return k('ready:' .. kind) end
 
+-- Lists of the kinds that a routing policy allows, in the order of its preference (policies.lua). '': the one that allows all.
+local known_tiers = {} -- of this run
+local function tiers_of(route)
+  if not known_tiers[route] then
+    local text = redis.call('HGET', k'routes', route)
+    if not text and route == '' then text = '0' end
+    local tiers = {}
+    for i, kinds in ipairs(split(text or '', '[^;]+')) do tiers[i] = split(kinds, '[^,]+') end
+    known_tiers[route] = tiers
+  end
+  return known_tiers[route]
+end
+
+local function kinds_of(route)
+  local all = {}
+  for _, kinds in ipairs(tiers_of(route)) do
+    for _, kind in ipairs(kinds) do all[#all + 1] = kind end
+  end
+  return all
+end
+
 -- The group may be free again.
 local function come_forward(group)
   local f = redis.call('HMGET', k('group:' .. group), 'kind', 'turn', 'inFlight')

@@ -355,7 +355,9 @@ test("what a task in flight weighs is forgotten however it ends", async () => {
   const taken = await takeInTurn(12);
   const loads = async () => {
     const records = await Promise.all(groups.map(({ id }) => first(connections).hgetall(`{vl}:group:${id}`)));
-    return records.map((record) => ["inFlight", "inFlight:key-1", "inFlight:key-2"].map((field) => Number(record[field] ?? 0)));
+    return records.map((record) =>
+      ["inFlight", "inFlight:key-1", "inFlight:key-2"].map((field) => Number(record[field] ?? 0)),
+    );
   };
   expect(await loads()).toEqual([
     [6, 3, 3],

@@ -178,6 +178,7 @@ function shaOf(script: string): string {
     topics: ["topics/redis-topic.lua"],
   };
   const before: Record<string, string[]> = {
+    "queues/register.lua": ["queues/policies.lua"],
     "queues/take.lua": ["queues/run.lua", "queues/choose.lua"],
     "queues/spend.lua": ["queues/run.lua"],
     "queues/settle.lua": ["queues/guard.lua"],

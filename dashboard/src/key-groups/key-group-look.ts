@@ -68,6 +68,13 @@ export function describe(group: KeyGroupEvent): string {
     `${group.provider}, ${group.model}${group.simulated ? " (simulated)" : ""}`,
     `${group.calls} calls begun, ${group.inFlight} in flight, ${group.rejected429} refused with 429`,
     `chosen by ${inWords(group.routing)}${group.routing === "weighted" ? ` (weight ${group.weight})` : ""}${group.keys.length > 1 ? `, its keys by ${inWords(group.strategy)}` : ""}`,
+    [
+      `quality ${group.quality}`,
+      group.pricePerCall === null ? "price unknown" : `${group.pricePerCall} a call`,
+      group.region,
+    ]
+      .filter(Boolean)
+      .join(", "),
     medianLatencyMs === null ? null : `latency: median ${duration(medianLatencyMs)}, P95 ${duration(p95LatencyMs)}`,
     waitsFor === null ? null : `waits for ${waitsFor.window} another ${duration(waitsFor.leftMs)}`,
     `guard against jitter ${duration(group.guardMs)}`,
