@@ -90,7 +90,7 @@ export const KeyGroupEvent = z.object({
       used: z.number(),
     }),
   ),
-  /** The window (or maxConcurrent) that lets no call through, as of when one was last asked for, and for how long; null: none does. */
+  /** The window (or maxConcurrent; or "reserve": but urgent ones) that lets no call through, as of when one was last asked for, and for how long; null: none does. */
   waitsFor: z.object({ window: z.string(), leftMs: z.number() }).nullable().default(null),
   calls: z.number(),
   ok: z.number(),

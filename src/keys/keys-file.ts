@@ -63,6 +63,8 @@ const KeysFile = z.strictObject({
       strategy: z.enum(STRATEGIES).default("round_robin"),
       /** Of every task; a camera's own goes before it, field by field. */
       policy: RoutingPolicy.optional(),
+      /** Most of each window that is kept free for urgent tasks. */
+      reserve: z.number().min(0).max(0.5).optional(),
     })
     .default(DEFAULT_ROUTING),
 });
@@ -80,8 +82,8 @@ export function readKeyGroups(yaml: YamlText): Draft {
   const file = KeysFile.safeParse(yaml.raw);
   if (!file.success) draft.faults.push(...yaml.faultsOf(file.error));
   else {
-    const { strategy, policy } = file.data.routing;
-    draft.routing = { strategy, ...(policy && { policy }) };
+    const { strategy, policy, reserve } = file.data.routing;
+    draft.routing = { strategy, ...(policy && { policy }), ...(reserve !== undefined && { reserve }) };
   }
   const entries = (yaml.raw as { keyGroups?: unknown }).keyGroups;
   for (const [i, raw] of (Array.isArray(entries) ? entries : []).entries()) {

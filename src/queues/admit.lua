@@ -18,7 +18,7 @@ for i = 2, #ARGV do
     local age = math.min(math.max(t - x.cap, 0), 60000)
     local deadline = x.fresh > 0 and (t - age + x.fresh) or 0
     local r = { s = 'new', e = '0', a = '0', r = '1', h = x.h, c = x.c, cap = ms(x.cap), ord = x.ord, dl = ms(deadline), m = x.m,
-      sig = x.sig, hash = x.hash, reuse = tostring(x.reuse), ns = x.fresh > 0 and '0' or '1', since = ms(x.cap), json = x.json, img = x.img, tok = x.tok, ad = ms(t), b = '0', pc = x.pc }
+      sig = x.sig, hash = x.hash, reuse = tostring(x.reuse), ns = x.fresh > 0 and '0' or '1', since = ms(x.cap), json = x.json, img = x.img, tok = x.tok, ad = ms(t), b = '0', pc = x.pc, hi = x.score >= URGENT and '1' or '0' }
     redis.call('HINCRBY', k'counters', 'groups', 1)
     if x.failed ~= '' then
       redis.call('HSET', key, 'h', r.h, 'e', '0', 'r', '1', 'json', r.json, 'c', r.c, 'cap', r.cap, 'ord', r.ord, 'm', r.m, 'img', r.img, 'ad', r.ad, 'b', '0', 'sig', r.sig, 'tok', r.tok, 'pc', r.pc)
@@ -59,7 +59,8 @@ for i = 2, #ARGV do
         local flat = {}
         for f, v in pairs(r) do flat[#flat + 1] = f; flat[#flat + 1] = v end
         redis.call('HSET', key, unpack(flat))
-        enter_room(x.id, r.b, x.c, x.cap, deadline, x.pc)
+        if r.hi == '1' then note_urgent(t) end
+        enter_room(x.id, r, deadline)
         word = 'admitted'
         if redis.call('ZCARD', k'wait') > most then
           local least = redis.call('ZRANGE', k'wait', 0, 0)[1]

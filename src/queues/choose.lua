@@ -1,16 +1,16 @@
 -- Which key group is asked next, and which of its keys makes the call. Set before take.lua. The order is that of turns.lua.
 
--- The next group in the order, its kind and its place; or nil. tiers: lists of kinds, those of an earlier list first. passed:
--- kind -> how many at its front were of no use.
-local function group_in_turn(tiers, passed)
+-- The next group in the order, and its kind; or nil. tiers: lists of kinds, those of an earlier list first. passed:
+-- kind -> how many at its front were of no use. order_of: ready_of or spare_of.
+local function group_in_turn(tiers, passed, order_of)
   for _, kinds in ipairs(tiers) do
     local group, kind, place
     for _, one in ipairs(kinds) do
       local nth = passed[one] or 0
-      local head = redis.call('ZRANGE', ready_of(one), nth, nth, 'WITHSCORES')
+      local head = redis.call('ZRANGE', order_of(one), nth, nth, 'WITHSCORES')
       if head[1] and (not group or num(head[2]) < place) then group, kind, place = head[1], one, num(head[2]) end
     end
-    if group then return group, kind, place end
+    if group then return group, kind end
   end
 end
 
@@ -23,8 +23,8 @@ end
 -- Beyond this long since its last task a group has no worker any more, which costs the next one some ms.
 local COLD_MS = 55000
 
--- The group was chosen, for the nth task of all, ms after its last one.
-local function count_turn(group, kind, nth, since)
+-- The group, which stands in this order, was chosen for the nth task of all, so many ms after its last one.
+local function count_turn(group, order, nth, since)
   local g = k('group:' .. group)
   local strategy = routing()
   local f = redis.call('HMGET', g, 'turn', 'weight', 'inFlight')
@@ -39,7 +39,7 @@ local function count_turn(group, kind, nth, since)
   if since > COLD_MS and (strategy == 'round_robin' or strategy == 'least_loaded') then
     next_place = next_place - (nth % 1048576) / 2097152
   end
-  redis.call('ZADD', ready_of(kind), string.format('%.17g', next_place), group)
+  redis.call('ZADD', order, string.format('%.17g', next_place), group)
 end
 
 -- Until when the group as a whole takes no call; 0: it may. f: its record's fields disabled, coolUntil, slowUntil.

@@ -29,7 +29,10 @@ export interface Routing {
   strategy: Strategy;
   /** Of every task; a camera's own goes before it. Absent: any group. */
   policy?: RoutingPolicy;
+  /** Most of each window that is kept free for urgent tasks, 0 to 0.5 (reserve.lua). Absent: DEFAULT_RESERVE; 0: none. */
+  reserve?: number;
 }
+export const DEFAULT_RESERVE = 0.1;
 export const DEFAULT_ROUTING: Routing = { strategy: "round_robin" };
 
 export interface ApiKey {

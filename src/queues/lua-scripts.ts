@@ -17,9 +17,9 @@ const SHARED = [
 /**
  * `before`: scripts that are set before this one alone. "run" for those that lead to calls, which close the key groups first
  * where the store may have forgotten some; "guard" for the one that learns from calls; "choose" for the one that chooses; "policies" for the one that
- * makes groups known.
+ * makes groups known; "reserve" for those that know of urgent tasks.
  */
-export const script = (name: string, ...before: ("run" | "guard" | "choose" | "policies")[]) =>
+export const script = (name: string, ...before: ("run" | "guard" | "choose" | "policies" | "reserve")[]) =>
   new StoreScript(new URL(`./${name}.lua`, import.meta.url), [
     ...SHARED,
     ...before.map((one) => new URL(`./${one}.lua`, import.meta.url)),

@@ -40,7 +40,7 @@ local function route_policies(told, groups, t)
 
   local kinds, standings = {}, {} -- signature -> kind; kind -> standing in each policy
   local served = {} -- by a group with a key
-  for _, group in ipairs(ids) do
+  for nth, group in ipairs(ids) do
     local stands = {}
     for i, policy in ipairs(policies) do
       stands[i] = standing(policy, groups[group])
@@ -53,8 +53,10 @@ local function route_policies(told, groups, t)
     end
     local kind, g = kinds[signature], k('group:' .. group)
     local was = redis.call('HGET', g, 'kind') or '0'
-    if was ~= kind and redis.call('ZSCORE', ready_of(was), group) then step_aside(group, was, t) end
-    redis.call('HSET', g, 'kind', kind)
+    if was ~= kind and redis.call('ZREM', spare_of(was), group) + redis.call('ZREM', ready_of(was), group) > 0 then
+      redis.call('ZADD', k'free', ms(t), group)
+    end
+    redis.call('HSET', g, 'kind', kind, 'part', string.format('%.6f', nth / #ids))
   end
 
   redis.call('DEL', k'routes')

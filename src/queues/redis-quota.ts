@@ -5,14 +5,14 @@ import type { Clock } from "../context.ts";
 import { policyId } from "../routing-policy.ts";
 import { dayStarts } from "./calendar.ts";
 import { keyGroupEvent } from "./key-group-events.ts";
-import { DEFAULT_ROUTING, registration } from "./key-groups.ts";
+import { DEFAULT_RESERVE, DEFAULT_ROUTING, registration } from "./key-groups.ts";
 import { PREFIX, script } from "./lua-scripts.ts";
 import type { Ending, Quota, Taken } from "./quota.ts";
 import { SpentLately } from "./spent-lately.ts";
 import { windowsByAccount, zonesOf } from "./window.ts";
 
 const registerScript = script("register", "policies");
-const takeScript = script("take", "run", "choose");
+const takeScript = script("take", "run", "choose", "reserve");
 const markQueuedScript = script("mark-queued");
 const spendScript = script("spend", "run");
 const snapshotScript = script("snapshot");
@@ -56,7 +56,15 @@ export function createQuota(
       });
       const told = new Map(policies.map((policy) => [policyId(policy), policy]));
       told.delete("");
-      const settings = { ...lives, routing: routing.strategy, policies: Object.fromEntries(told), calendar };
+      const spans = new Set([...accounts.values()].flatMap(({ windows }) => windows.map(({ windowMs }) => windowMs)));
+      const reserve = { reserve: routing.reserve ?? DEFAULT_RESERVE, spans: [...spans].join(",") };
+      const settings = {
+        ...lives,
+        ...reserve,
+        routing: routing.strategy,
+        policies: Object.fromEntries(told),
+        calendar,
+      };
       const unserved = Texts.parse(
         await registerScript.run(
           redis,

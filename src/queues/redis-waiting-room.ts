@@ -9,7 +9,7 @@ import { PREFIX, script } from "./lua-scripts.ts";
 import { taskTokens } from "./token-estimate.ts";
 import { type Admission, type Arrival, contentHash, type WaitingRoom } from "./waiting-room.ts";
 
-const admitScript = script("admit");
+const admitScript = script("admit", "reserve");
 const sweepScript = script("sweep");
 const reopenScript = script("reopen");
 

@@ -1,6 +1,7 @@
 -- Makes key groups known. Those that are not named are removed: they are listed while their queue holds anything (leaving). The
 -- windows' logs stay, by account, and age out. Replies the ids of policies that no group may serve.
--- ARGV[1] settings as JSON, with calendar: { zone: "start,start,…" }, routing: the strategy, policies: { id: policy }; ARGV[2…] one JSON a group:
+-- ARGV[1] settings as JSON, with calendar: { zone: "start,start,…" }, routing: the strategy, reserve: share, spans: lengths of
+-- windows, "ms,ms", policies: { id: policy }; ARGV[2…] one JSON a group:
 -- { id, account, windows: "name:limit:ms:unit:kind:zone;…", maxConcurrent, keys: "a,b", weight, strategy, keyWeights: { key: weight },
 --   provider, region, quality, price ("": unknown), promptTokens, imageRule, json, renewed: "a" (keys that begin anew) }
 local s = cjson.decode(ARGV[1])
@@ -9,10 +10,11 @@ for zone, starts in pairs(s.calendar or {}) do redis.call('HSET', k'calendar', z
 -- Another order: all groups find their places in it anew, at the turns that they have.
 if s.routing ~= routing() then
   for _, kind in ipairs(kinds_of('')) do
-    for _, group in ipairs(redis.call('ZRANGE', ready_of(kind), 0, -1)) do step_aside(group, kind, now()) end
+    for _, group in ipairs(redis.call('ZRANGE', ready_of(kind), 0, -1)) do step_aside(group, ready_of(kind), now()) end
   end
   redis.call('HSET', k'settings', 'routing', s.routing)
 end
+redis.call('HSET', k'settings', 'reserve', s.reserve or 0, 'spans', s.spans or '')
 local named = {}
 local t = now()
 for i = 2, #ARGV do
@@ -53,7 +55,9 @@ for _, id in ipairs(redis.call('SMEMBERS', k'groups')) do
     redis.call('SREM', k'groups', id)
     redis.call('SREM', k('groups-of:' .. (redis.call('HGET', k('group:' .. id), 'account') or id)), id)
     redis.call('ZREM', k'free', id)
-    redis.call('ZREM', ready_of(redis.call('HGET', k('group:' .. id), 'kind') or '0'), id)
+    local kind = redis.call('HGET', k('group:' .. id), 'kind') or '0'
+    redis.call('ZREM', ready_of(kind), id)
+    redis.call('ZREM', spare_of(kind), id)
     redis.call('ZREM', k'active', id)
     redis.call('ZADD', k'leaving', ms(t), id)
   end

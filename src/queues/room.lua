@@ -3,16 +3,21 @@
 -- Waiting tasks of one band and routing policy: camera -> turn; with a camera behind it, its tasks.
 local function turns_in(band, route) return k('wait:' .. band .. ((route or '') ~= '' and '@' .. route or '')) end
 
-local function leave_room(id, band, camera, route)
-  if redis.call('ZREM', k'wait', id) == 1 and (route or '') ~= '' and redis.call('HINCRBY', k'waits', route, -1) <= 0 then
+-- Those that are urgent, of one routing policy: id -> capture.
+local function urgent_in(route) return k('urgent' .. ((route or '') ~= '' and '@' .. route or '')) end
+
+local function leave_room(id, r)
+  local route = r.pc or ''
+  if redis.call('ZREM', k'wait', id) == 1 and route ~= '' and redis.call('HINCRBY', k'waits', route, -1) <= 0 then
     redis.call('HDEL', k'waits', route)
   end
   redis.call('ZREM', k'deadlines', id)
-  redis.call('ZREM', k('wait-of:' .. camera), id)
-  local turns = turns_in(band, route)
-  local line = turns .. ':' .. camera
+  redis.call('ZREM', k('wait-of:' .. r.c), id)
+  local turns = turns_in(r.b, route)
+  local line = turns .. ':' .. r.c
   redis.call('ZREM', line, id)
-  if redis.call('EXISTS', line) == 0 then redis.call('ZREM', turns, camera) end
+  if redis.call('EXISTS', line) == 0 then redis.call('ZREM', turns, r.c) end
+  if r.hi == '1' then redis.call('ZREM', urgent_in(route), id) end
 end
 
 -- A task of this policy has come into the room: is it the only one there? Then a group may be free that others cannot use.
@@ -24,22 +29,35 @@ local function alone_of_its_policy(route)
   return others == 0
 end
 
-local function enter_room(id, band, camera, cap, deadline, route)
+-- Some group has places left that only urgent tasks may have.
+local function spare_for(route)
+  for _, kind in ipairs(kinds_of(route)) do
+    if redis.call('EXISTS', spare_of(kind)) == 1 then return true end
+  end
+  return false
+end
+
+local function enter_room(id, r, deadline)
   local was_empty = redis.call('EXISTS', k'wait') == 0
-  local turns = turns_in(band, route)
-  local entered = redis.call('ZADD', k'wait', ms(tonumber(band) * 1e14 + cap), id)
-  local alone = entered == 1 and alone_of_its_policy(route or '') or was_empty
-  redis.call('ZADD', k('wait-of:' .. camera), ms(cap), id)
-  redis.call('ZADD', turns .. ':' .. camera, ms(cap), id)
-  redis.call('ZADD', turns, 'NX', num(redis.call('HGET', k'turns', camera)), camera)
+  local route, cap = r.pc or '', num(r.cap)
+  local turns = turns_in(r.b, route)
+  local entered = redis.call('ZADD', k'wait', ms(tonumber(r.b) * 1e14 + cap), id)
+  local tell = entered == 1 and alone_of_its_policy(route) or was_empty
+  redis.call('ZADD', k('wait-of:' .. r.c), ms(cap), id)
+  redis.call('ZADD', turns .. ':' .. r.c, ms(cap), id)
+  redis.call('ZADD', turns, 'NX', num(redis.call('HGET', k'turns', r.c)), r.c)
   if deadline > 0 then redis.call('ZADD', k'deadlines', ms(deadline), id) end
-  if alone then redis.call('PUBLISH', k'wake', id) end
+  if r.hi == '1' then
+    redis.call('ZADD', urgent_in(route), ms(cap), id)
+    tell = tell or spare_for(route)
+  end
+  if tell then redis.call('PUBLISH', k'wake', id) end
 end
 
 -- Removes a task from wherever it stands; its lease's places are given back when it was surely not spent.
 local function leave_everything(id, r)
   if r.s == 'waiting' then
-    leave_room(id, r.b, r.c, r.pc)
+    leave_room(id, r)
   elseif r.s == 'taken' or r.s == 'queued' then
     local lease = id .. '#' .. r.e
     if redis.call('ZREM', k'leases', lease) == 1 then unstamp(lease) end

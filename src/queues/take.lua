@@ -32,10 +32,20 @@ local function others_soon(route)
   return false
 end
 
+local others = {} -- policy -> whether another group may be free soon
+
+local function suits(id, group, median, route)
+  local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil')
+  local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
+  if left < median or left <= 0 then return false end
+  if f[2] ~= group or num(f[3]) <= t then return true end
+  if others[route] == nil then others[route] = others_soon(route) end
+  return not others[route]
+end
+
 -- Best task of this policy that this group may judge now: highest band, the camera whose turn it is, its newest capture.
 local function best_task(group, median, route)
   local looks = 0
-  local others
   for band = BANDS - 1, 0, -1 do
     local from, turns = 0, turns_in(band, route)
     while true do
@@ -45,11 +55,7 @@ local function best_task(group, median, route)
         looks = looks + 1
         if looks > 64 then return nil end
         for _, id in ipairs(redis.call('ZREVRANGE', turns .. ':' .. camera, 0, 2)) do
-          local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil')
-          local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
-          local avoided = f[2] == group and num(f[3]) > t
-          if avoided and others == nil then others = others_soon(route) end
-          if left >= median and left > 0 and not (avoided and others) then return id, camera, band end
+          if suits(id, group, median, route) then return id end
         end
       end
       from = from + 16
@@ -57,14 +63,22 @@ local function best_task(group, median, route)
   end
 end
 
-local function not_before(group, kind, at, why, asked)
-  step_aside(group, kind, (asked or at) - ahead)
+-- The newest of the urgent ones of this policy that this group may judge now.
+local function urgent_task(group, median, route)
+  for _, id in ipairs(redis.call('ZREVRANGE', urgent_in(route), 0, 31)) do
+    if suits(id, group, median, route) then return id end
+  end
+end
+
+-- The group has no place before `at`; it is asked again at `asked`. order: where it stands.
+local function not_before(group, order, at, why, asked)
+  step_aside(group, order, asked - ahead)
   redis.call('HSET', k('group:' .. group), 'waitsFor', why, 'waitsUntil', ms(at))
 end
 
 -- The task leaves the room with a lease of this group and key, stamped at `at`.
-local function take_task(id, r, camera, band, group, kind, key, at, tokens)
-  leave_room(id, band, camera, r.pc)
+local function take_task(id, r, group, order, key, at, tokens)
+  leave_room(id, r)
   local epoch = num(r.e) + 1
   local lease = id .. '#' .. epoch
   local slot = math.max(t, at)
@@ -72,16 +86,16 @@ local function take_task(id, r, camera, band, group, kind, key, at, tokens)
   redis.call('ZADD', k'leases', ms(slot + lapse), lease)
   redis.call('HSET', k('task:' .. id), 's', 'taken', 'e', epoch, 'kg', group, 'key', key, 'tk', ms(t))
   local turn = redis.call('INCR', k'turn')
-  redis.call('HSET', k'turns', camera, turn)
-  for b = 0, BANDS - 1 do redis.call('ZADD', turns_in(b, r.pc), 'XX', turn, camera) end
+  redis.call('HSET', k'turns', r.c, turn)
+  for b = 0, BANDS - 1 do redis.call('ZADD', turns_in(b, r.pc), 'XX', turn, r.c) end
   local since = t - num(redis.call('ZSCORE', k'active', group) or '0')
   redis.call('ZADD', k'active', ms(t), group)
   if since > 5000 then redis.call('PUBLISH', k'wake-worker', group) end
   lease_taken(group, key)
-  count_turn(group, kind, turn, since)
+  count_turn(group, order, turn, since)
   count_key_turn(group, key)
   local dl = num(r.dl)
-  return { id, tostring(epoch), group, key, r.a or '0', dl > 0 and ms(dl - t) or '0', camera, r.json or '' }
+  return { id, tostring(epoch), group, key, r.a or '0', dl > 0 and ms(dl - t) or '0', r.c, r.json or '' }
 end
 
 -- The policies of waiting tasks, those of the most urgent first, then of the camera whose turn it is.
@@ -107,36 +121,40 @@ local function routes_in_turn()
   return routes
 end
 
--- A group that cannot is put where it may be free again.
-local function take_one_of(route)
+-- Of this policy the best task and the group whose turn it is; urgent: only such a task, of a group that has places left for
+-- those alone. A group that cannot is put where it may be free again.
+local function take_one_of(route, urgent)
   local passed = {}
+  local order_of, task_for = urgent and spare_of or ready_of, urgent and urgent_task or best_task
   for _ = 1, MOST_ASKED do
-    local group, kind = group_in_turn(tiers_of(route), passed)
+    local group, kind = group_in_turn(tiers_of(route), passed, order_of)
     if not group then return nil end
+    local order = order_of(kind)
     local key, closed = choose_key(group, t)
     if not key then
-      step_aside(group, kind, closed)
+      step_aside(group, order, closed)
     else
       -- First for the smallest call: most groups that cannot are known without looking at tasks.
       local at, why, windows = free_at(group, t, num(redis.call('HGET', k('group:' .. group), 'promptTokens')))
-      local id, camera, band, r
-      local tokens, asked = 0, nil
-      if at <= t + ahead then
-        id, camera, band = best_task(group, median_of(group), route)
-        r = id and read(id)
-        if r and windows.tokens then
-          tokens = tokens_of(group, r)
-          at, why = free_at(group, t, tokens)
-          asked = math.min(at, t + 1000) -- another task may need less, so that this is not the last word
-        end
+      local asked, tokens, opens = at, 0, t
+      local id = at <= t + ahead and task_for(group, median_of(group), route)
+      local r = id and read(id)
+      if r and windows.tokens then
+        tokens = tokens_of(group, r)
+        at, why = free_at(group, t, tokens)
+        asked = math.min(at, t + 1000) -- another task may need less, so that this is not the last word
       end
+      if r and at <= t + ahead and r.hi ~= '1' then opens = open_to_all_from(group, windows, t, tokens) end
       if at > t + ahead then
-        not_before(group, kind, at, why, asked)
-      elseif id then
-        return take_task(id, r, camera, band, group, kind, key, at, tokens)
+        not_before(group, order, at, why, asked)
+      elseif opens > t + ahead then
+        redis.call('ZADD', spare_of(kind), redis.call('ZSCORE', order, group), group)
+        not_before(group, order, opens, 'reserve', math.min(math.max(opens, t + ahead + 20), t + 1000))
+      elseif r then
+        return take_task(id, r, group, order, key, at, tokens)
       else
         passed[kind] = (passed[kind] or 0) + 1
-        at_once = true
+        at_once = at_once or not urgent
       end
     end
   end
@@ -146,9 +164,12 @@ end
 local done_with = {} -- policies of whose groups none is free, or of none any use
 local function take_one()
   for _, route in ipairs(routes_in_turn()) do
-    local one = not done_with[route] and take_one_of(route)
-    if one then return one end
-    done_with[route] = true
+    if not done_with[route] then
+      local one = take_one_of(route, false)
+      if not one and reserve_known(t) and redis.call('EXISTS', urgent_in(route)) == 1 then one = take_one_of(route, true) end
+      if one then return one end
+      done_with[route] = true
+    end
   end
 end
 

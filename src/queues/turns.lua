@@ -42,6 +42,8 @@ end
 local function place_at(turn, in_flight) return routing() == 'least_loaded' and in_flight * LOADED + turn or turn end
 
 local function ready_of(kind) return k('ready:' .. kind) end
+-- Those that may be free for urgent tasks alone (reserve.lua); they stand in <p>free too, until they may be for others.
+local function spare_of(kind) return k('spare:' .. kind) end
 
 -- Lists of the kinds that a routing policy allows, in the order of its preference (policies.lua). '': the one that allows all.
 local known_tiers = {} -- of this run
@@ -73,13 +75,15 @@ local function come_forward(group)
     turn = strategy == 'random' and reached + stride_of(strategy) or math.max(turn, reached - CREDIT)
     redis.call('HSET', k('group:' .. group), 'turn', string.format('%.17g', turn))
   end
-  redis.call('ZADD', ready_of(f[1] or '0'), string.format('%.17g', place_at(turn, num(f[3]))), group)
+  local kind = f[1] or '0'
+  redis.call('ZADD', ready_of(kind), string.format('%.17g', place_at(turn, num(f[3]))), group)
+  redis.call('ZREM', spare_of(kind), group)
   redis.call('ZREM', k'free', group)
 end
 
--- The group is not free before `till`.
-local function step_aside(group, kind, till)
-  redis.call('ZREM', ready_of(kind), group)
+-- The group is not free before `till`; order: where it stood.
+local function step_aside(group, order, till)
+  redis.call('ZREM', order, group)
   redis.call('ZADD', k'free', ms(till), group)
 end
 

@@ -179,7 +179,8 @@ function shaOf(script: string): string {
   };
   const before: Record<string, string[]> = {
     "queues/register.lua": ["queues/policies.lua"],
-    "queues/take.lua": ["queues/run.lua", "queues/choose.lua"],
+    "queues/admit.lua": ["queues/reserve.lua"],
+    "queues/take.lua": ["queues/run.lua", "queues/choose.lua", "queues/reserve.lua"],
     "queues/spend.lua": ["queues/run.lua"],
     "queues/settle.lua": ["queues/guard.lua"],
   };
