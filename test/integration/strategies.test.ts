@@ -4,13 +4,15 @@
  */
 import fc from "fast-check";
 import { Redis } from "ioredis";
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { systemClock } from "../../src/context.ts";
 import { type KeyGroup, STRATEGIES, type Strategy } from "../../src/queues/key-groups.ts";
 import type { Quota, Taken } from "../../src/queues/quota.ts";
 import { createQuota } from "../../src/queues/redis-quota.ts";
 import { createWaitingRoom } from "../../src/queues/redis-waiting-room.ts";
 import type { WaitingRoom } from "../../src/queues/waiting-room.ts";
+import { createBridge } from "../../src/roles/bridge.ts";
+import { startPipeline } from "../support/pipeline.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import { startSteeredStore } from "../support/steered-store.ts";
 import { aKeyGroup, anArrival, LIVES } from "../support/tasks.ts";
@@ -371,6 +373,25 @@ test("what a task in flight weighs is forgotten however it ends", async () => {
   await room.sweep();
   expect((await loads()).flat()).toEqual([0, 0, 0, 0, 0, 0]);
   expect((await room.counts()).waiting).toBe(8);
+});
+
+test("two bridges and a provider: its accounts see calls that are at most one apart", async () => {
+  const world = await startPipeline({ settings: { freshnessSeconds: 0 } });
+  onTestFinished(() => world.stop());
+  vi.stubEnv("VIGILANE_INSTANCE", "bridge-2");
+  const second = createBridge(world.settings, world.context);
+  onTestFinished(() => second.stop());
+  onTestFinished(() => void vi.unstubAllEnvs());
+  await second.start();
+  // Never as many at once as would fill a window.
+  const counts: number[] = [];
+  for (let i = 0; i < 9; i += 1) {
+    const results = await world.outcomes(await world.offer(5, { cameraId: `cam-${i}` }));
+    expect([...results.values()].flat().map(({ outcome }) => outcome)).toEqual(Array(5).fill("assessed"));
+    counts.splice(0, counts.length, ...world.provider.stats().accounts.map(({ calls }) => calls));
+    expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+  }
+  expect(counts.toSorted()).toEqual([4, 4, 4, 4, 4, 5, 5, 5, 5, 5]);
 });
 
 test("a task costs the store as many commands with a thousand groups as with ten", async () => {
