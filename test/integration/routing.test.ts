@@ -332,3 +332,31 @@ test("a policy's faults are told with their lines; the same policy has one id, a
   );
   expect(policyId({ minQuality: 2 })).not.toBe(policyId({ maxPricePerCall: 2 }));
 });
+
+test("a task with a policy costs the store as many commands with a thousand groups as with ten", async () => {
+  const policies: RoutingPolicy[] = [
+    { prefer: "cheapest" },
+    { minQuality: 2 },
+    { providers: ["openai"], prefer: "best" },
+  ];
+  const commandsATask = async (count: number) => {
+    await redis.flushall();
+    const groups = Array.from({ length: count }, (_, i) =>
+      aKeyGroup({
+        ...{ id: `g${i}`, quality: 1 + (i % 3), provider: i % 2 ? "openai" : "dashscope", windows: perMinute(50_000) },
+        price: { perCall: 1 + (i % 2) },
+      }),
+    );
+    await use(groups, policies);
+    for (const policy of [undefined, ...policies]) await admit(300, policy);
+    for (let i = 0; i < 30; i += 1) await bridges[0].take(32); // until all have come forward
+    await redis.config("RESETSTAT");
+    let taken = 0;
+    for (let i = 0; i < 40; i += 1) taken += (await bridges[i % 2 ? 1 : 0].take(3)).taken.length;
+    expect(taken).toBe(120);
+    const calls = [...(await redis.info("commandstats")).matchAll(/cmdstat_(\w+):calls=(\d+)/g)];
+    return calls.filter(([, name]) => name !== "config").reduce((sum, [, , n]) => sum + Number(n), 0) / taken;
+  };
+  const ten = await commandsATask(10);
+  expect(await commandsATask(1_000)).toBeLessThanOrEqual(1.3 * ten);
+});
