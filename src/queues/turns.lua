@@ -32,7 +32,8 @@ local function stride_of(strategy, weight)
   return 1
 end
 
--- Chosen at its turn `own`, when virtual time has reached `reached`: its next turn, and how far virtual time is then.
+-- Chosen at its turn `own`, when virtual time has reached `reached`: its next turn, and how far virtual time is then. in_full: its
+-- arrears are not cut.
 local function turn_after(strategy, weight, own, reached, in_full)
   local stride = stride_of(strategy, weight)
   local start = in_full and own or math.max(own, reached - CREDIT * stride)
