@@ -1,6 +1,7 @@
 /** The cameras' file: what is watched, where it stands, and each camera's own policy. */
 import { z } from "zod";
 import { VigilaneError } from "./errors.ts";
+import { policyId, policyOver, RoutingPolicy } from "./routing-policy.ts";
 import { readYamlFile } from "./yaml-file.ts";
 
 export const Camera = z.object({
@@ -29,6 +30,8 @@ export const Camera = z.object({
   /** BX clustering. Defaults 150 px, 2. */
   distancePx: z.number().positive().optional(),
   minObjects: z.number().int().min(1).optional(),
+  /** Which key groups may judge its groups, and which are preferred. What it does not say is routing.policy of the keys' file. */
+  routing: RoutingPolicy.optional(),
 });
 export type Camera = z.infer<typeof Camera>;
 
@@ -49,13 +52,32 @@ export function readCameras(path: string): Camera[] {
 export interface CameraPolicy {
   freshnessSeconds: number;
   reuseSeconds: number;
+  /** Absent: any group. */
+  routing?: RoutingPolicy;
 }
 
 /** A camera's own policy; what it does not say, and all of unknown cameras (of other producers), is the settings'. */
 export function policyOf(cameraId: string, cameras: readonly Camera[], settings: CameraPolicy): CameraPolicy {
   const camera = cameras.find(({ id }) => id === cameraId);
+  const routing = policyOver(camera?.routing, settings.routing);
   return {
     freshnessSeconds: camera?.freshnessSeconds ?? settings.freshnessSeconds,
     reuseSeconds: camera?.reuseSeconds ?? settings.reuseSeconds,
+    ...(policyId(routing) !== "" && { routing }),
   };
+}
+
+/** Every routing policy that tasks may have, each with the cameras that it is for; null: those that say nothing of their own. */
+export function routingPolicies(
+  cameras: readonly Camera[],
+  all: RoutingPolicy | undefined,
+): { policy: RoutingPolicy; cameras: (string | null)[] }[] {
+  const found = new Map<string, { policy: RoutingPolicy; cameras: (string | null)[] }>();
+  for (const camera of [null, ...cameras]) {
+    const policy = policyOver(camera?.routing, all);
+    const known = found.get(policyId(policy)) ?? { policy, cameras: [] };
+    known.cameras.push(camera?.id ?? null);
+    found.set(policyId(policy), known);
+  }
+  return [...found.values()];
 }

@@ -153,6 +153,12 @@ export const ERRORS = {
   },
   // life of a task
   DEADLINE_PASSED: { retry: "never", blames: "nobody", remedy: "More quota, fewer cameras, or a longer freshness." },
+  NO_GROUP_ALLOWED: {
+    retry: "never",
+    blames: "setting",
+    remedy:
+      "Widen the camera's routing (config/cameras.yaml, or routing.policy in config/keys.yaml), or add a key group.",
+  },
   ROOM_FULL: { retry: "never", blames: "nobody", remedy: "More quota or fewer cameras: the waiting room is full." },
   NOT_FAILED: { retry: "never", blames: "nobody", remedy: "Only failed tasks can be retried by hand." },
   NO_SUCH_TASK: {

@@ -66,6 +66,15 @@ export const KeyGroupEvent = z.object({
   provider: z.string(),
   model: z.string(),
   simulated: z.boolean(),
+  /** How its keys are chosen, and how groups are: round_robin, least_loaded, weighted, random. */
+  strategy: z.string().default("round_robin"),
+  routing: z.string().default("round_robin"),
+  /** Among groups, where routing is weighted. */
+  weight: z.number().default(1),
+  /** What routing policies go by: where its server stands, its model's quality (1 to 5), a usual call's price; null: not known. */
+  region: z.string().nullable().default(null),
+  quality: z.number().default(3),
+  pricePerCall: z.number().nullable().default(null),
   state: KeyState,
   /** Why it cools or is disabled. */
   cause: z.string().nullable(),
@@ -87,7 +96,7 @@ export const KeyGroupEvent = z.object({
       used: z.number(),
     }),
   ),
-  /** The window (or maxConcurrent) that lets no call through, as of when one was last asked for, and for how long; null: none does. */
+  /** The window (or maxConcurrent; or "reserve": but urgent ones) that lets no call through, as of when one was last asked for, and for how long; null: none does. */
   waitsFor: z.object({ window: z.string(), leftMs: z.number() }).nullable().default(null),
   calls: z.number(),
   ok: z.number(),

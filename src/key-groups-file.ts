@@ -10,6 +10,7 @@ export interface GroupOnFile {
   weight: number;
   strategy: string;
   region: string | null;
+  quality: number;
   price: object | null;
   windows: object;
   keys: { id: string; secret: string; weight: number; enabled: boolean }[];

@@ -17,6 +17,7 @@
  * milliseconds (since the epoch where they name a moment). Messages are JSON in UTF-8; unknown fields pass through.
  */
 import { z } from "zod";
+import { RoutingPolicy } from "./routing-policy.ts";
 
 /** Id of a camera as text. Numbers of older producers are read too; what is published is what came. */
 export const CameraId = z.union([z.string().min(1).max(200), z.number()]);
@@ -144,6 +145,8 @@ export const AssessmentTask = z.object({
   freshnessSeconds: z.number().min(0),
   /** For so long the last verdict about the same scene is used again; 0: never. */
   reuseSeconds: z.number().min(0).default(0),
+  /** Which key groups may judge it; absent: any. */
+  routing: RoutingPolicy.optional(),
   traceparent: z.string().optional(),
 });
 export type AssessmentTask = z.infer<typeof AssessmentTask>;

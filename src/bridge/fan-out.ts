@@ -43,9 +43,8 @@ export async function fanOut(
         if (taken.length === MOST) return;
       }
       const restMs = waitMs === null ? TICK_MS : Math.min(Math.max(waitMs, LEAST_WAIT_MS), TICK_MS);
-      // While tasks wait for quota only time helps; an arrival changes nothing until a group is free.
-      if (waitMs === null) await Promise.race([wake, clock.sleep(restMs, stop).catch(() => {})]);
-      else await clock.sleep(restMs, stop).catch(() => {});
+      // While tasks wait for quota an arrival is told of only where a group may be free that those cannot use.
+      await Promise.race([wake, clock.sleep(restMs, stop).catch(() => {})]);
     } finally {
       listening.abort();
     }

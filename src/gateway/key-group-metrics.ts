@@ -41,6 +41,18 @@ export function keyGroupMetrics({ gauge, counter, histogram }: StoreMetrics, sta
       }
     },
   );
+  counter(
+    {
+      name: "vigilane_key_calls_begun_total",
+      help: "Calls begun with each key of each key group.",
+      labels: ["key_group", "key"],
+    },
+    (tell) => {
+      for (const { id, keys } of groups()) {
+        for (const key of keys) tell({ key_group: id, key: key.id }, key.calls);
+      }
+    },
+  );
   histogram(
     {
       ...{ name: "vigilane_key_group_latency_seconds", help: "How long answered calls took.", labels },

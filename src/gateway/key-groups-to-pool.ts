@@ -20,9 +20,6 @@ export interface PoolHealth {
   strategy: string;
 }
 
-/** How take.lua chooses among a group's keys. */
-const STRATEGY = "least_loaded";
-
 /** The older word for a key's state, and the number that its metric has for it. */
 export const OLDER_STATES = {
   available: { word: "available", number: 1 },
@@ -49,9 +46,13 @@ export function keyGroupsToPool(groups: readonly KeyGroupEvent[]): PoolHealth {
     total_calls: totalCalls,
     total_success: totalSuccess,
     overall_success_rate: totalCalls > 0 ? totalSuccess / totalCalls : 0,
-    strategy: STRATEGY,
+    strategy: strategyOf(groups),
   };
 }
+
+/** The older pool chose among keys: here that is among key groups, but where all keys are one group's. */
+const strategyOf = ([one, ...others]: readonly KeyGroupEvent[]) =>
+  (others.length === 0 ? one?.strategy : one?.routing) ?? "round_robin";
 
 /** Those that are under way have been counted as begun. */
 const endedCalls = ({ calls, inFlight, ok }: KeyGroupEvent) => Math.max(ok, calls - inFlight);

@@ -69,6 +69,7 @@ function complete(entry: DraftGroup, draft: Draft, yaml: YamlText, around: Surro
     weight: entry.weight,
     price: entry.price,
     region: entry.region,
+    quality: entry.quality,
     capabilities: { ...defaults.capabilities, ...entry.capabilities },
     simulated,
   });

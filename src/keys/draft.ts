@@ -1,7 +1,7 @@
 /** Key groups as a keys' file says them, whichever form it has; complete-groups.ts makes key groups of them. */
 
 import { type CoolingPolicy, DEFAULT_COOLING } from "../queues/call-policy.ts";
-import type { Capabilities, Price, Strategy } from "../queues/key-groups.ts";
+import type { Capabilities, Price, Routing, Strategy } from "../queues/key-groups.ts";
 import type { ProviderName } from "../queues/provider-presets.ts";
 import type { Windows } from "../queues/window.ts";
 
@@ -31,6 +31,7 @@ export interface DraftGroup {
   weight: number;
   price: Price | null;
   region: string | null;
+  quality: number;
   capabilities: Partial<Capabilities>;
   place: Place;
 }
@@ -48,7 +49,7 @@ export const USUAL_POLICY: KeyPolicy = { cooling: DEFAULT_COOLING, maxRetries: n
 export interface Draft {
   form: "keyGroups" | "flat";
   groups: DraftGroup[];
-  routing: { strategy: Strategy };
+  routing: Routing;
   policy: KeyPolicy;
   /** What is to be said at load, a line each. */
   notices: string[];

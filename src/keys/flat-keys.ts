@@ -10,7 +10,7 @@
  */
 import { z } from "zod";
 import { readOlderPolicy } from "../queues/call-policy.ts";
-import type { Strategy } from "../queues/key-groups.ts";
+import { type Strategy, USUAL_QUALITY } from "../queues/key-groups.ts";
 import { PROVIDER_NAMES } from "../queues/provider-presets.ts";
 import { Windows } from "../queues/window.ts";
 import type { YamlText } from "../yaml-file.ts";
@@ -230,6 +230,7 @@ function toGroups(rows: readonly Row[], file: FlatFile, notices: string[]): Draf
       weight: key.weight,
       price: null,
       region: null,
+      quality: USUAL_QUALITY,
       capabilities: {},
       place: key.place,
     });

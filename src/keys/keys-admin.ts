@@ -31,6 +31,7 @@ const Changed = z.strictObject({
   account: z.string().nullable().optional(),
   weight: Weight.nullable().optional(),
   region: z.string().nullable().optional(),
+  quality: z.number().nullable().optional(),
   strategy: z.enum(STRATEGIES).nullable().optional(),
   price: Fields,
   capabilities: Fields,
@@ -181,9 +182,9 @@ function hasMap(text: string, place: DraftGroup["place"]): boolean {
 }
 
 function shown(group: DraftGroup) {
-  const { id, provider, baseUrl, model, account, weight, strategy, region, price, windows, keys } = group;
+  const { id, provider, baseUrl, model, account, weight, strategy, region, quality, price, windows, keys } = group;
   return {
-    ...{ id, provider, weight, strategy, region, price, windows },
+    ...{ id, provider, weight, strategy, region, quality, price, windows },
     baseUrl: baseUrl ?? defaultsOf(provider).baseUrl ?? null,
     model: model ?? null,
     account: account ?? null,

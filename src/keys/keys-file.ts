@@ -1,9 +1,10 @@
 /** The keys' file in its own form: `keyGroups`, and `routing`. config/keys.example.yaml explains every field. */
 import { z } from "zod";
 import { KEY_GROUP_ID } from "../names.ts";
-import { STRATEGIES } from "../queues/key-groups.ts";
+import { DEFAULT_ROUTING, STRATEGIES, USUAL_QUALITY } from "../queues/key-groups.ts";
 import { PROVIDER_NAMES } from "../queues/provider-presets.ts";
 import { Windows } from "../queues/window.ts";
+import { RoutingPolicy } from "../routing-policy.ts";
 import type { YamlText } from "../yaml-file.ts";
 import { type Draft, type DraftGroup, type Place, USUAL_POLICY } from "./draft.ts";
 
@@ -47,6 +48,8 @@ export const KeyGroupEntry = z.strictObject({
     })
     .optional(),
   region: z.string().min(1).max(80).optional(),
+  /** Of its model, 1 to 5: your own judgement, for policies that ask for one. */
+  quality: z.number().int().min(1).max(5).default(USUAL_QUALITY),
   capabilities: z.strictObject({ jsonObject: z.boolean().optional(), jsonSchema: z.boolean().optional() }).default({}),
   windows: Windows,
   strategy: z.enum(STRATEGIES).default("round_robin"),
@@ -55,7 +58,15 @@ export const KeyGroupEntry = z.strictObject({
 
 const KeysFile = z.strictObject({
   keyGroups: z.array(z.unknown()).min(1, "needs at least one key group"),
-  routing: z.strictObject({ strategy: z.enum(STRATEGIES).default("round_robin") }).default({ strategy: "round_robin" }),
+  routing: z
+    .strictObject({
+      strategy: z.enum(STRATEGIES).default("round_robin"),
+      /** Of every task; a camera's own goes before it, field by field. */
+      policy: RoutingPolicy.optional(),
+      /** Most of each window that is kept free for urgent tasks. */
+      reserve: z.number().min(0).max(0.5).optional(),
+    })
+    .default(DEFAULT_ROUTING),
 });
 
 /** Each group is looked at by itself, so that one fault hides no other. */
@@ -63,14 +74,17 @@ export function readKeyGroups(yaml: YamlText): Draft {
   const draft: Draft = {
     form: "keyGroups",
     groups: [],
-    routing: { strategy: "round_robin" },
+    routing: DEFAULT_ROUTING,
     policy: USUAL_POLICY,
     notices: [],
     faults: [],
   };
   const file = KeysFile.safeParse(yaml.raw);
   if (!file.success) draft.faults.push(...yaml.faultsOf(file.error));
-  else draft.routing = file.data.routing;
+  else {
+    const { strategy, policy, reserve } = file.data.routing;
+    draft.routing = { strategy, ...(policy && { policy }), ...(reserve !== undefined && { reserve }) };
+  }
   const entries = (yaml.raw as { keyGroups?: unknown }).keyGroups;
   for (const [i, raw] of (Array.isArray(entries) ? entries : []).entries()) {
     const place: Place = ["keyGroups", i];

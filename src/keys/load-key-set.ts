@@ -3,9 +3,10 @@ import { existsSync } from "node:fs";
 import { VigilaneError } from "../errors.ts";
 import {
   DEFAULT_CALLS_PER_DAY,
+  DEFAULT_ROUTING,
   dayCap,
   type KeyGroup,
-  type Strategy,
+  type Routing,
   simulatedKeyGroups,
 } from "../queues/key-groups.ts";
 import type { Settings } from "../settings.ts";
@@ -23,7 +24,7 @@ export interface KeySet {
   file: string | undefined;
   groups: KeyGroup[];
   /** How a group is chosen for a task. */
-  routing: { strategy: Strategy };
+  routing: Routing;
   /** Of older files; nothing uses it yet. */
   policy: KeyPolicy;
   /** To be said at load, a line each; no faults. */
@@ -85,7 +86,7 @@ export function readKeySet(
     groups: done.groups,
     routing: draft.routing,
     policy: draft.policy,
-    notices: [...draft.notices, ...done.notices, ...notYet(draft)].map((notice) => `${path}: ${notice}`),
+    notices: [...draft.notices, ...done.notices].map((notice) => `${path}: ${notice}`),
     watched: [path, ...(sealedWith ? [sealedWith] : []), memoryFile(settings.data), ...new Set(done.secretFiles)],
     bindings: done.bindings,
   };
@@ -104,16 +105,6 @@ export function readDraft(path: string, text: string): { yaml: YamlText; draft: 
   ]);
 }
 
-/** Strategies are read and kept; so far the store takes the group that rested longest, and its key with the fewest calls. */
-function notYet({ routing, groups }: Draft): string[] {
-  const named = [
-    ...(routing.strategy === "round_robin" ? [] : [`routing ${routing.strategy}`]),
-    ...groups.filter(({ strategy }) => strategy !== "round_robin").map(({ id, strategy }) => `${id} ${strategy}`),
-  ];
-  if (named.length === 0) return [];
-  return [`strategies other than round_robin are kept, but not in use yet: ${named.join(", ")}`];
-}
-
 export const faultyFile = (faults: readonly string[]) =>
   new VigilaneError("SETTINGS_INVALID", `the keys' file is wrong:\n  - ${faults.join("\n  - ")}`, {
     remedy: "Correct each line that is named; config/keys.example.yaml explains every field.",
@@ -128,7 +119,7 @@ function simulatedKeySet(settings: Settings): KeySet {
   return {
     file: undefined,
     groups: simulatedKeyGroups(settings),
-    routing: { strategy: "round_robin" },
+    routing: DEFAULT_ROUTING,
     policy: USUAL_POLICY,
     notices: [],
     watched: [],

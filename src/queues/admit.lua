@@ -1,6 +1,6 @@
 -- Admits tasks to the waiting room; idempotent by task id and content.
 -- ARGV[1] most that may wait; ARGV[2…] one JSON each: { id, m (message id), h, c, cap, ord, fresh (ms, 0: never expires),
---   reuse (ms, 0: never), hash, score 0..1, sig, img, tok, json, failed: {code, message} as JSON text or "" }
+--   reuse (ms, 0: never), hash, score 0..1, sig, img, tok, pc (id of its routing policy), json, failed: {code, message} as JSON text or "" }
 -- Replies one word a task: admitted | known | conflict | reused | superseded | expired | failed; then the length of the outbox.
 local reply = {}
 local t = now()
@@ -18,10 +18,10 @@ for i = 2, #ARGV do
     local age = math.min(math.max(t - x.cap, 0), 60000)
     local deadline = x.fresh > 0 and (t - age + x.fresh) or 0
     local r = { s = 'new', e = '0', a = '0', r = '1', h = x.h, c = x.c, cap = ms(x.cap), ord = x.ord, dl = ms(deadline), m = x.m,
-      sig = x.sig, hash = x.hash, reuse = tostring(x.reuse), ns = x.fresh > 0 and '0' or '1', since = ms(x.cap), json = x.json, img = x.img, tok = x.tok, ad = ms(t), b = '0' }
+      sig = x.sig, hash = x.hash, reuse = tostring(x.reuse), ns = x.fresh > 0 and '0' or '1', since = ms(x.cap), json = x.json, img = x.img, tok = x.tok, ad = ms(t), b = '0', pc = x.pc, hi = x.score >= URGENT and '1' or '0' }
     redis.call('HINCRBY', k'counters', 'groups', 1)
     if x.failed ~= '' then
-      redis.call('HSET', key, 'h', r.h, 'e', '0', 'r', '1', 'json', r.json, 'c', r.c, 'cap', r.cap, 'ord', r.ord, 'm', r.m, 'img', r.img, 'ad', r.ad, 'b', '0', 'sig', r.sig, 'tok', r.tok)
+      redis.call('HSET', key, 'h', r.h, 'e', '0', 'r', '1', 'json', r.json, 'c', r.c, 'cap', r.cap, 'ord', r.ord, 'm', r.m, 'img', r.img, 'ad', r.ad, 'b', '0', 'sig', r.sig, 'tok', r.tok, 'pc', r.pc)
       finish(x.id, r, 'failed', '', x.failed, '')
       word = 'failed'
     elseif deadline > 0 and deadline <= t then
@@ -59,7 +59,8 @@ for i = 2, #ARGV do
         local flat = {}
         for f, v in pairs(r) do flat[#flat + 1] = f; flat[#flat + 1] = v end
         redis.call('HSET', key, unpack(flat))
-        enter_room(x.id, r.b, x.c, x.cap, deadline)
+        if r.hi == '1' then note_urgent(t) end
+        enter_room(x.id, r, deadline)
         word = 'admitted'
         if redis.call('ZCARD', k'wait') > most then
           local least = redis.call('ZRANGE', k'wait', 0, 0)[1]

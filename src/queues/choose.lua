@@ -1,7 +1,40 @@
--- Which key group is asked next, and which of its keys makes the call. Set before take.lua.
+-- Which key group is asked next, and which of its keys makes the call. Set before take.lua. The order is that of turns.lua.
 
--- Groups that may be free, in the order in which they are asked: that of their longest rest.
-local function groups_in_turn(t) return redis.call('ZRANGEBYSCORE', k'free', '-inf', ms(t), 'LIMIT', 0, 64) end
+-- The next group in the order, and its kind; or nil. tiers: lists of kinds, those of an earlier list first. passed:
+-- kind -> how many at its front were of no use. order_of: ready_of or spare_of.
+local function group_in_turn(tiers, passed, order_of)
+  for _, kinds in ipairs(tiers) do
+    local group, kind, place
+    for _, one in ipairs(kinds) do
+      local nth = passed[one] or 0
+      local head = redis.call('ZRANGE', order_of(one), nth, nth, 'WITHSCORES')
+      if head[1] and (not group or num(head[2]) < place) then group, kind, place = head[1], one, num(head[2]) end
+    end
+    if group then return group, kind end
+  end
+end
+
+-- Beyond this long since its last task a group has no worker any more, which costs the next one some ms.
+local COLD_MS = 55000
+
+-- The group, which stands in this order, was chosen for the nth task of all, so many ms after its last one.
+local function count_turn(group, order, nth, since)
+  local g = k('group:' .. group)
+  local strategy = routing()
+  local f = redis.call('HMGET', g, 'turn', 'weight', 'inFlight')
+  local reached = num(redis.call('GET', k'reached'))
+  local turn
+  turn, reached = turn_after(strategy, num(f[2] or '1'), num(f[1]), reached, strategy == 'least_loaded')
+  redis.call('HSET', g, 'turn', string.format('%.17g', turn))
+  redis.call('SET', k'reached', string.format('%.17g', reached))
+  local next_place = place_at(turn, num(f[3]))
+  -- Where rounds take so long that workers rest in between, those that were called last are first among equals in the next
+  -- one: the earlier they come the likelier their workers are still there. No count is less even for it.
+  if since > COLD_MS and (strategy == 'round_robin' or strategy == 'least_loaded') then
+    next_place = next_place - (nth % 1048576) / 2097152
+  end
+  redis.call('ZADD', order, string.format('%.17g', next_place), group)
+end
 
 -- Whether the group as a whole may be called ('yes'), with a probe alone ('probe') or not before a time ('no'). f: the fields of
 -- its state, then slowUntil.
@@ -34,14 +67,28 @@ local function keys_that_may(group, all, t)
   return may, due, again
 end
 
--- One of these keys: the one with the fewest calls so far.
+-- One of these keys, by the group's own strategy.
 local function pick_key(group, ids)
+  if #ids < 2 then return ids[1] end
+  local g = k('group:' .. group)
+  local strategy = redis.call('HGET', g, 'strategy') or 'round_robin'
+  if strategy == 'random' then return ids[1 + math.floor(chance() * #ids)] end
   local best, least
   for _, id in ipairs(ids) do
-    local calls = num(redis.call('HGET', k('group:' .. group), 'n:' .. id))
-    if not best or calls < least then best, least = id, calls end
+    local f = redis.call('HMGET', g, 'turn:' .. id, 'inFlight:' .. id)
+    local place = num(f[1]) + (strategy == 'least_loaded' and num(f[2]) * LOADED or 0)
+    if not best or place < least then best, least = id, place end
   end
   return best
+end
+
+-- The key was chosen.
+local function count_key_turn(group, key)
+  local g = k('group:' .. group)
+  local f = redis.call('HMGET', g, 'strategy', 'weight:' .. key, 'turn:' .. key, 'reached', 'keys')
+  if f[1] == 'random' or f[5] == key then return end
+  local turn, reached = turn_after(f[1], num(f[2] or '1'), num(f[3]), num(f[4]))
+  redis.call('HSET', g, 'turn:' .. key, string.format('%.17g', turn), 'reached', string.format('%.17g', reached))
 end
 
 -- The key that makes the group's next call; or nil, and when to ask again. Then what is probed with it ("group", "key",
@@ -65,21 +112,28 @@ local function choose_key(group, t)
   return nil, again
 end
 
--- The task for a probe: the least urgent that waits and has time enough to be judged elsewhere when the probe fails; else, of
--- the least urgent ones, that with the longest time.
+-- May tasks of this policy go to groups of this kind?
+local function allows(route, kind)
+  for _, one in ipairs(kinds_of(route)) do
+    if one == kind then return true end
+  end
+  return false
+end
+
+-- The task for a probe: the least urgent that waits, may go to this group and has time enough to be judged elsewhere when the probe
+-- fails; else, of the least urgent ones, that with the longest time.
 local PROBE_LOOKS, PROBE_LEFT_MS = 32, 4000
-local function probe_task(group, t, median)
+local function probe_task(group, kind, t, median)
   local longest, left_of_it
   for _, id in ipairs(redis.call('ZRANGE', k'wait', 0, PROBE_LOOKS - 1)) do
-    local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil', 'c', 'b')
+    local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil', 'pc')
     local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
-    if left > 0 and not (f[2] == group and num(f[3]) > t) then
-      local found = { id, f[4], f[5] }
-      if left >= math.max(PROBE_LEFT_MS, 2 * median) then return unpack(found) end
-      if not longest or left > left_of_it then longest, left_of_it = found, left end
+    if left > 0 and not (f[2] == group and num(f[3]) > t) and allows(f[4] or '', kind) then
+      if left >= math.max(PROBE_LEFT_MS, 2 * median) then return id end
+      if not longest or left > left_of_it then longest, left_of_it = id, left end
     end
   end
-  if longest then return unpack(longest) end
+  return longest
 end
 
 -- A lease with this key was granted, which ends by then at the latest.

@@ -97,7 +97,7 @@ local function go_back(id, r, avoid, avoid_ms)
   redis.call('HSET', k('task:' .. id), 's', 'waiting')
   redis.call('HDEL', k('task:' .. id), 'w', 'st')
   if avoid and avoid ~= '' then redis.call('HSET', k('task:' .. id), 'no', avoid, 'nountil', ms(t + num(avoid_ms))) end
-  enter_room(id, r.b, r.c, num(r.cap), deadline)
+  enter_room(id, r, deadline)
   return 'waiting'
 end
 

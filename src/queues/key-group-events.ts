@@ -1,6 +1,7 @@
 /** A key group's record in the store as people see it. */
 import { z } from "zod";
 import { type KeyEvent, type KeyGroupEvent, type KeyState, LATENCY_ENDS_MS } from "../events.ts";
+import { STRATEGIES, USUAL_QUALITY } from "./key-groups.ts";
 import { fieldsToRecord, stateOf as stateOfRecord } from "./key-state.ts";
 import { WINDOW_KINDS, WINDOW_UNITS } from "./window.ts";
 
@@ -8,6 +9,12 @@ const Facts = z.object({
   provider: z.string(),
   model: z.string(),
   simulated: z.boolean(),
+  strategy: z.enum(STRATEGIES).default("round_robin"),
+  routing: z.enum(STRATEGIES).default("round_robin"),
+  weight: z.number().default(1),
+  region: z.string().nullable().default(null),
+  quality: z.number().default(USUAL_QUALITY),
+  pricePerCall: z.number().nullable().default(null),
   windows: z.array(
     z.object({
       name: z.string(),
@@ -55,6 +62,12 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     provider: facts.provider,
     model: facts.model,
     simulated: facts.simulated,
+    strategy: facts.strategy,
+    routing: facts.routing,
+    weight: facts.weight,
+    region: facts.region,
+    quality: facts.quality,
+    pricePerCall: facts.pricePerCall,
     state,
     cause,
     cools: trouble?.cools ?? null,

@@ -2,8 +2,9 @@
  * The contract of key groups: each one quota domain, with its windows and keys. src/keys reads them from the keys' file.
  * Secrets stay in this process: what goes into the store (`registration`) has none.
  */
+import type { RoutingPolicy } from "../routing-policy.ts";
 import type { Settings } from "../settings.ts";
-import { ANSWER_TOKENS, imageRuleOf, PROMPT_TOKENS, USUAL_TOKENS } from "./token-estimate.ts";
+import { ANSWER_TOKENS, imageRuleOf, PROMPT_TOKENS, USUAL_ANSWER_TOKENS, USUAL_TOKENS } from "./token-estimate.ts";
 import { DAY_MS, type QuotaWindow, sustainedRate, windowsText } from "./window.ts";
 
 /** Shared by all real groups: so many calls a day, whatever the file allows. */
@@ -14,14 +15,25 @@ export const dayCap = (calls: number): QuotaWindow => ({
 });
 
 /**
- * How one of several is chosen, keys of a group or groups among each other:
- *   round_robin    the one that was chosen longest ago
- *   least_loaded   the one with the fewest calls in flight
+ * How one of several is chosen, keys of a group or groups among each other (turns.lua):
+ *   round_robin    each in its turn: calls are never more than one apart
+ *   least_loaded   the one with the fewest calls in flight, of equals the one with the fewest calls
  *   weighted       in proportion to the weights: a higher one gets more
  *   random         any, by chance
  */
 export const STRATEGIES = ["round_robin", "least_loaded", "weighted", "random"] as const;
 export type Strategy = (typeof STRATEGIES)[number];
+
+/** How a group is chosen for a task. */
+export interface Routing {
+  strategy: Strategy;
+  /** Of every task; a camera's own goes before it. Absent: any group. */
+  policy?: RoutingPolicy;
+  /** Most of each window that is kept free for urgent tasks, 0 to 0.5 (reserve.lua). Absent: DEFAULT_RESERVE; 0: none. */
+  reserve?: number;
+}
+export const DEFAULT_RESERVE = 0.1;
+export const DEFAULT_ROUTING: Routing = { strategy: "round_robin" };
 
 export interface ApiKey {
   id: string;
@@ -35,6 +47,17 @@ export interface Price {
   perMillionInputTokens?: number | undefined;
   perMillionOutputTokens?: number | undefined;
   perCall?: number | undefined;
+}
+
+/** Quality of a model of which nothing is said. */
+export const USUAL_QUALITY = 3;
+
+/** What a usual call costs, in the price's currency; null: not known. */
+export function pricePerCall(price: Price | null): number | null {
+  if (!price) return null;
+  const { perCall = 0, perMillionInputTokens = 0, perMillionOutputTokens = 0 } = price;
+  const input = USUAL_TOKENS - USUAL_ANSWER_TOKENS;
+  return perCall + (input * perMillionInputTokens + USUAL_ANSWER_TOKENS * perMillionOutputTokens) / 1e6;
 }
 
 /** What the server knows beyond the plain request. */
@@ -62,6 +85,8 @@ export interface KeyGroup {
   weight: number;
   price: Price | null;
   region: string | null;
+  /** Of its model, 1 to 5, as its people judge it. */
+  quality: number;
   capabilities: Capabilities;
   /** True: its verdicts are simulated. */
   simulated: boolean;
@@ -94,6 +119,7 @@ export function simulatedKeyGroups(settings: Pick<Settings, "simulatorUrl">): Ke
       weight: 1,
       price: null,
       region: null,
+      quality: USUAL_QUALITY,
       capabilities: { jsonObject: false, jsonSchema: false },
       simulated: true,
     };
@@ -108,13 +134,20 @@ export const sustainedCallsPerSecond = (groups: readonly KeyGroup[]): number =>
   );
 
 /** What the store keeps of a group: no secret. */
-export function registration(group: KeyGroup) {
+export function registration(group: KeyGroup, routing: Routing = DEFAULT_ROUTING) {
   return {
     id: group.id,
     account: group.account,
     windows: windowsText(group.windows),
     maxConcurrent: String(group.maxConcurrent),
     keys: group.keys.map((key) => key.id).join(","),
+    weight: String(group.weight),
+    strategy: group.strategy,
+    provider: group.provider,
+    region: group.region ?? "",
+    quality: group.quality,
+    price: String(pricePerCall(group.price) ?? ""),
+    keyWeights: Object.fromEntries(group.keys.map((key) => [key.id, String(key.weight)])),
     promptTokens: String(PROMPT_TOKENS + ANSWER_TOKENS),
     imageRule: String(imageRuleOf(group.provider, group.model)),
     json: JSON.stringify({
@@ -122,6 +155,12 @@ export function registration(group: KeyGroup) {
       model: group.model,
       simulated: group.simulated,
       windows: group.windows,
+      strategy: group.strategy,
+      routing: routing.strategy,
+      weight: group.weight,
+      region: group.region,
+      quality: group.quality,
+      pricePerCall: pricePerCall(group.price),
     }),
   };
 }

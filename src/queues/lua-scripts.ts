@@ -9,16 +9,21 @@ const SHARED = [
   "window-bucket",
   "clock",
   "windows",
+  "turns",
   "room",
   "ending",
 ].map((name) => new URL(`./${name}.lua`, import.meta.url));
 
 /**
  * `before`: scripts that are set before this one alone. "run" for those that lead to calls, which close the key groups first
- * where the store may have forgotten some; "key-state" for those that ask for or change the states of key groups and keys; "guard" and "note-change" for the one that learns from calls;
- * "choose" for the one that chooses.
+ * where the store may have forgotten some; "key-state" for those that ask for or change the states of key groups and keys; "guard"
+ * and "note-change" for the one that learns from calls; "choose" for the one that chooses; "policies" for the one that makes groups
+ * known; "reserve" for those that know of urgent tasks.
  */
-export const script = (name: string, ...before: ("run" | "key-state" | "guard" | "note-change" | "choose")[]) =>
+export const script = (
+  name: string,
+  ...before: ("run" | "key-state" | "guard" | "note-change" | "choose" | "policies" | "reserve")[]
+) =>
   new StoreScript(new URL(`./${name}.lua`, import.meta.url), [
     ...SHARED,
     ...before.map((one) => new URL(`./${one}.lua`, import.meta.url)),

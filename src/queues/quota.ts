@@ -6,7 +6,8 @@
  */
 import type { ErrorCode } from "../errors.ts";
 import type { KeyGroupEvent } from "../events.ts";
-import type { KeyGroup } from "./key-groups.ts";
+import type { RoutingPolicy } from "../routing-policy.ts";
+import type { KeyGroup, Routing } from "./key-groups.ts";
 
 /** A task with its lease, on its way into the key group's queue. */
 export interface Taken {
@@ -135,6 +136,18 @@ export interface Settled {
   restMs: number;
 }
 
+/** What the store is told beside the groups. */
+export interface StoreSettings {
+  /** Ms for which records of tasks, of failed ones, and images are kept after their end. */
+  recordMs: number;
+  failedRecordMs: number;
+  imageMs: number;
+  /** How groups are chosen. Default: round robin. */
+  routing?: Routing;
+  /** Every policy that a task may have. Default: none but the one that allows all. */
+  policies?: readonly RoutingPolicy[];
+}
+
 export interface Quota {
   /**
    * Makes these groups the known ones. Windows' logs outlive a group, by account; groups of one account count in all windows
@@ -144,9 +157,12 @@ export interface Quota {
    */
   register(
     groups: readonly KeyGroup[],
-    lives: { recordMs: number; failedRecordMs: number; imageMs: number },
+    settings: StoreSettings,
     renewed?: readonly { keyGroup: string; keyId: string }[],
-  ): Promise<void>;
+  ): Promise<{
+    /** Ids of the policies that allow none of these groups, or only such as have no key. */
+    unserved: string[];
+  }>;
   /**
    * Tells the store the days of the groups' time zones anew. To be called every few minutes: after eight days without
    * it windows of kind calendar let nothing through.

@@ -2,16 +2,17 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Clock } from "../context.ts";
+import { policyId } from "../routing-policy.ts";
 import { dayStarts } from "./calendar.ts";
 import { keyGroupEvent } from "./key-group-events.ts";
-import { registration } from "./key-groups.ts";
+import { DEFAULT_RESERVE, DEFAULT_ROUTING, registration } from "./key-groups.ts";
 import { PREFIX, script } from "./lua-scripts.ts";
 import type { Ending, Quota, Taken } from "./quota.ts";
 import { SpentLately } from "./spent-lately.ts";
 import { windowsByAccount, zonesOf } from "./window.ts";
 
-const registerScript = script("register");
-const takeScript = script("take", "run", "key-state", "choose");
+const registerScript = script("register", "policies");
+const takeScript = script("take", "run", "key-state", "choose", "reserve");
 const markQueuedScript = script("mark-queued");
 const spendScript = script("spend", "run");
 const snapshotScript = script("snapshot");
@@ -53,19 +54,32 @@ export function createQuota(
   }
 
   return {
-    async register(groups, lives, renewed = []) {
+    async register(groups, { routing = DEFAULT_ROUTING, policies = [], ...lives }, renewed = []) {
       const accounts = windowsByAccount(groups);
       const calendar = Object.fromEntries(await calendarOf(zonesOf(groups)));
       const records = groups.map((group) => {
         const keys = renewed.filter(({ keyGroup }) => keyGroup === group.id).map(({ keyId }) => keyId);
-        return { ...registration({ ...group, ...accounts.get(group.account) }), renewed: keys.join(",") };
+        return { ...registration({ ...group, ...accounts.get(group.account) }, routing), renewed: keys.join(",") };
       });
-      const settings = { ...lives, calendar };
-      await registerScript.run(
-        redis,
-        [PREFIX],
-        [settings, ...records].map((one) => JSON.stringify(one)),
+      const told = new Map(policies.map((policy) => [policyId(policy), policy]));
+      told.delete("");
+      const spans = new Set([...accounts.values()].flatMap(({ windows }) => windows.map(({ windowMs }) => windowMs)));
+      const reserve = { reserve: routing.reserve ?? DEFAULT_RESERVE, spans: [...spans].join(",") };
+      const settings = {
+        ...lives,
+        ...reserve,
+        routing: routing.strategy,
+        policies: Object.fromEntries(told),
+        calendar,
+      };
+      const unserved = Texts.parse(
+        await registerScript.run(
+          redis,
+          [PREFIX],
+          [settings, ...records].map((one) => JSON.stringify(one)),
+        ),
       );
+      return { unserved };
     },
 
     async renewCalendar(groups) {

@@ -3,12 +3,13 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import { VigilaneError } from "../errors.ts";
 import { AssessmentTask } from "../messages.ts";
+import { policyId } from "../routing-policy.ts";
 import type { TaskView } from "../waiting-view.ts";
 import { PREFIX, script } from "./lua-scripts.ts";
 import { taskTokens } from "./token-estimate.ts";
 import { type Admission, type Arrival, contentHash, type WaitingRoom } from "./waiting-room.ts";
 
-const admitScript = script("admit");
+const admitScript = script("admit", "reserve");
 const sweepScript = script("sweep");
 const reopenScript = script("reopen");
 
@@ -95,6 +96,7 @@ function entry({ task, messageId, order, failed }: Arrival): string {
     sig: `${task.bbox.join(",")}|${tracks.join(",")}`,
     img: task.imageUrl ?? "",
     tok: taskTokens(task).join(","),
+    pc: policyId(task.routing),
     json: JSON.stringify(task),
     failed: failed ? JSON.stringify(failed) : "",
   };

@@ -8,10 +8,11 @@ if r.s == 'done' and r.o == 'failed' and not r.json then return { 'no', 'too old
 if r.s ~= 'done' or r.o ~= 'failed' then return { 'no', 'it is ' .. (r.s == 'done' and (r.o or 'done') or r.s) } end
 local revision, epoch = num(r.r) + 1, num(r.e) + 1
 redis.call('HSET', k('task:' .. id), 's', 'waiting', 'o', '', 'r', revision, 'e', epoch, 'a', '0', 'f', '0', 'dl', ms(t + 60000), 'ns', '1',
-  'b', tostring(BANDS - 1), 'ad', ms(t))
+  'b', tostring(BANDS - 1), 'hi', '1', 'ad', ms(t))
 redis.call('HDEL', k('task:' .. id), 'w', 'st', 'tk', 'no', 'nountil', 'un', 'kg', 'key')
 redis.call('ZREM', k'failed', id)
 redis.call('PERSIST', k('task:' .. id))
 if r.img and r.img ~= '' then redis.call('ZREM', k'images', r.img) end
-enter_room(id, tostring(BANDS - 1), r.c, num(r.cap), t + 60000)
+r.b, r.hi = tostring(BANDS - 1), '1'
+enter_room(id, r, t + 60000)
 return { 'ok', tostring(revision), tostring(epoch) }

@@ -1,22 +1,57 @@
 -- Coming into the waiting room, leaving it, and which of its tasks show the same scene.
 
-local function leave_room(id, band, camera)
-  redis.call('ZREM', k'wait', id)
+-- Waiting tasks of one band and routing policy: camera -> turn; with a camera behind it, its tasks.
+local function turns_in(band, route) return k('wait:' .. band .. ((route or '') ~= '' and '@' .. route or '')) end
+
+-- Those that are urgent, of one routing policy: id -> capture.
+local function urgent_in(route) return k('urgent' .. ((route or '') ~= '' and '@' .. route or '')) end
+
+local function leave_room(id, r)
+  local route = r.pc or ''
+  if redis.call('ZREM', k'wait', id) == 1 and route ~= '' and redis.call('HINCRBY', k'waits', route, -1) <= 0 then
+    redis.call('HDEL', k'waits', route)
+  end
   redis.call('ZREM', k'deadlines', id)
-  redis.call('ZREM', k('wait-of:' .. camera), id)
-  local line = k('wait:' .. band .. ':' .. camera)
+  redis.call('ZREM', k('wait-of:' .. r.c), id)
+  local turns = turns_in(r.b, route)
+  local line = turns .. ':' .. r.c
   redis.call('ZREM', line, id)
-  if redis.call('EXISTS', line) == 0 then redis.call('ZREM', k('wait:' .. band), camera) end
+  if redis.call('EXISTS', line) == 0 then redis.call('ZREM', turns, r.c) end
+  if r.hi == '1' then redis.call('ZREM', urgent_in(route), id) end
 end
 
-local function enter_room(id, band, camera, cap, deadline)
+-- A task of this policy has come into the room: is it the only one there? Then a group may be free that others cannot use.
+local function alone_of_its_policy(route)
+  if route ~= '' then return redis.call('HINCRBY', k'waits', route, 1) == 1 end
+  if redis.call('EXISTS', k'waits') == 0 then return false end
+  local others = redis.call('ZCARD', k'wait') - 1
+  for _, n in ipairs(redis.call('HVALS', k'waits')) do others = others - num(n) end
+  return others == 0
+end
+
+-- Some group has places left that only urgent tasks may have.
+local function spare_for(route)
+  for _, kind in ipairs(kinds_of(route)) do
+    if redis.call('EXISTS', spare_of(kind)) == 1 then return true end
+  end
+  return false
+end
+
+local function enter_room(id, r, deadline)
   local was_empty = redis.call('EXISTS', k'wait') == 0
-  redis.call('ZADD', k'wait', ms(tonumber(band) * 1e14 + cap), id)
-  redis.call('ZADD', k('wait-of:' .. camera), ms(cap), id)
-  redis.call('ZADD', k('wait:' .. band .. ':' .. camera), ms(cap), id)
-  redis.call('ZADD', k('wait:' .. band), 'NX', num(redis.call('HGET', k'turns', camera)), camera)
+  local route, cap = r.pc or '', num(r.cap)
+  local turns = turns_in(r.b, route)
+  local entered = redis.call('ZADD', k'wait', ms(tonumber(r.b) * 1e14 + cap), id)
+  local tell = entered == 1 and alone_of_its_policy(route) or was_empty
+  redis.call('ZADD', k('wait-of:' .. r.c), ms(cap), id)
+  redis.call('ZADD', turns .. ':' .. r.c, ms(cap), id)
+  redis.call('ZADD', turns, 'NX', num(redis.call('HGET', k'turns', r.c)), r.c)
   if deadline > 0 then redis.call('ZADD', k'deadlines', ms(deadline), id) end
-  if was_empty then redis.call('PUBLISH', k'wake', id) end
+  if r.hi == '1' then
+    redis.call('ZADD', urgent_in(route), ms(cap), id)
+    tell = tell or spare_for(route)
+  end
+  if tell then redis.call('PUBLISH', k'wake', id) end
 end
 
 -- What is probed with this key's call ("group", "key" or both) is under way until then; 0: no more.
@@ -45,12 +80,13 @@ local function lease_over(r)
     probing_until(g, r.key, r.p or '', 0)
   end
   if (r.p or '') ~= '' then redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), r.kg) end
+  lighten(r.kg)
 end
 
 -- Removes a task from wherever it stands; its lease's places are given back when it was surely not spent.
 local function leave_everything(id, r)
   if r.s == 'waiting' then
-    leave_room(id, r.b, r.c)
+    leave_room(id, r)
   elseif r.s == 'taken' or r.s == 'queued' then
     local lease = id .. '#' .. r.e
     if redis.call('ZREM', k'leases', lease) == 1 then unstamp(lease) end

@@ -8,7 +8,9 @@ local count = { 0, 0, 0, 0 }
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', k'deadlines', '-inf', ms(t), 'LIMIT', 0, most)) do
   local r = read(id)
   if r and r.s == 'waiting' then
-    finish(id, r, 'expired', '', '{"code":"DEADLINE_PASSED","message":"no quota was free before the deadline"}', '')
+    local why = '{"code":"DEADLINE_PASSED","message":"no quota was free before the deadline"}'
+    if #tiers_of(r.pc or '') == 0 then why = '{"code":"NO_GROUP_ALLOWED","message":"its routing policy allows none of the key groups"}' end
+    finish(id, r, 'expired', '', why, '')
     count[1] = count[1] + 1
   else
     redis.call('ZREM', k'deadlines', id)

@@ -14,6 +14,8 @@ export const PROMPT_TOKENS = 900;
 export const ANSWER_TOKENS = 500;
 /** About what a call takes when all is told: for how much can be done in the long run, never for a lease. */
 export const USUAL_TOKENS = 1_100;
+/** Those of them that are the answer's. */
+export const USUAL_ANSWER_TOKENS = 100;
 
 /** In the order of a task's numbers; new ones come last. */
 export const IMAGE_RULES = ["patches32", "patches28", "tiles512", "tiles768"] as const;

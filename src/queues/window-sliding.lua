@@ -39,12 +39,12 @@ local function trim(w, t)
   redis.call('ZREMRANGEBYSCORE', w.key, '-inf', before)
 end
 
-local function request_free_from(w, t, own)
-  local n = redis.call('ZCARD', w.key)
+local function request_free_from(w, t, cost, own)
+  local over = redis.call('ZCARD', w.key) + cost - w.limit
   local mine = own and redis.call('ZRANK', w.key, own.lease)
-  if mine then n = n - 1 end
-  if n < w.limit then return t end
-  local i = n - w.limit
+  if mine then over = over - 1 end
+  if over <= 0 then return t end
+  local i = over - 1
   if mine and mine <= i then i = i + 1 end
   local nth = redis.call('ZRANGE', w.key, i, i, 'WITHSCORES')
   return math.max(t, num(nth[2]) + w.ms + w.guard)
@@ -54,7 +54,7 @@ end
 function Sliding.free_from(w, t, cost, own)
   trim(w, now())
   local costs = costs_of(w)
-  if not costs then return request_free_from(w, t, own) end
+  if not costs then return request_free_from(w, t, cost, own) end
   local entry = own and (slice_ms(w) and own.place or own.lease)
   local mine = entry and redis.call('HEXISTS', costs, entry) == 1 and own.cost or 0
   local over = num(redis.call('HGET', costs, '@sum')) - mine + cost - w.limit

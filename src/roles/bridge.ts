@@ -4,9 +4,10 @@ import { z } from "zod";
 import { admitDetections, failGroups } from "../bridge/admit.ts";
 import { fanOut } from "../bridge/fan-out.ts";
 import { writeBack } from "../bridge/write-back.ts";
-import { policyOf, readCameras } from "../cameras.ts";
+import { policyOf, readCameras, routingPolicies } from "../cameras.ts";
 import type { Context } from "../context.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
+import type { KeyChanges } from "../keys/key-changes.ts";
 import { createKeySetWatch } from "../keys/key-set-watch.ts";
 import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
 import { CONSUMER_GROUPS, KEYS } from "../names.ts";
@@ -16,6 +17,7 @@ import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { bindToRun } from "../queues/store-forgot.ts";
 import type { WaitingRoom } from "../queues/waiting-room.ts";
+import { policyId } from "../routing-policy.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
@@ -37,8 +39,10 @@ export function createBridge(settings: Settings, context: Context): Service & { 
   const counts = { messages: 0, groups: 0, again: 0, deadLetters: 0, captureUntrusted: 0 };
   const keys = createKeySetWatch(settings, context);
   const cameras = settings.cameras ? readCameras(settings.cameras) : [];
+  /** Policies that no key group may serve, in words. */
+  let nowhere: string[] = [];
   const base = service("bridge", context, async (acquired, signal) => {
-    let { groups } = await keys.load();
+    let { groups, routing } = await keys.load();
     const url = storeUrl(settings);
     const connection = async (what: string) =>
       acquired.add(await connectStore(url, context, {}, signal), what, (r) => r.disconnect());
@@ -68,9 +72,17 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       failedRecordMs: FAILED_JOB_AGE_MS,
       imageMs: HOUR_MS,
     };
+    const makeKnown = async (renewed: KeyChanges["renewed"] = []) => {
+      const policies = routingPolicies(cameras, routing.policy);
+      const told = { ...lives, routing, policies: policies.map(({ policy }) => policy) };
+      const { unserved } = await quota.register(groups, told, renewed);
+      const now = policies.filter(({ policy }) => unserved.includes(policyId(policy))).map(unservedInWords);
+      for (const why of now) if (!nowhere.includes(why)) context.log.warn(why);
+      nowhere = now;
+    };
     const register = async (run: string, changed: boolean) => {
       await bindToRun(redis, run !== "", changed);
-      await quota.register(groups, lives);
+      await makeKnown();
     };
     const storeRun = await followRun(redis, context, signal, (run) => register(run, true));
     await register(storeRun.id(), false);
@@ -105,8 +117,8 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     // A removed group's tasks go back in the same step; new groups are known from then on.
     during(acquired, context, signal, "keys' file", (until) =>
       keys.follow(async (next, { renewed }) => {
-        groups = next.groups;
-        await quota.register(groups, lives, renewed);
+        ({ groups, routing } = next);
+        await makeKnown(renewed);
       }, until),
     );
 
@@ -122,7 +134,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
           detections,
           room,
           images,
-          policyOf: (id) => policyOf(id, cameras, settings),
+          policyOf: (id) => policyOf(id, cameras, { ...settings, routing: routing.policy ?? {} }),
           maxOutbox: MAX_OUTBOX,
         },
         context,
@@ -136,6 +148,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       [
         `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.again} of them came again, ${counts.deadLetters} dead letters, ${counts.captureUntrusted} capture times not believed`,
         keys.problem(),
+        ...nowhere,
       ]
         .filter(Boolean)
         .join("; "),
@@ -156,6 +169,12 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       storeNowMs: () => storeNowMs(commands),
     };
   }
+}
+
+function unservedInWords({ cameras }: { cameras: readonly (string | null)[] }): string {
+  const named = cameras.map((camera) => camera ?? "cameras without a routing of their own");
+  const some = named.length > 4 ? `${named.slice(0, 3).join(", ")} and ${named.length - 3} more` : named.join(", ");
+  return `no key group with a key may judge what comes from ${some}: its routing policy allows none, so it will expire unjudged`;
 }
 
 async function storeNowMs(redis: Redis): Promise<number> {

@@ -67,6 +67,11 @@ test("calls by key group and outcome, refusals by cause, latencies, windows, sta
     [`vigilane_key_group_${name}{key_group=qwen-a}`]: a,
     [`vigilane_key_group_${name}{key_group=qwen-b}`]: b,
   });
+  expect(of("key_calls_begun_total")).toEqual({
+    "vigilane_key_calls_begun_total{key_group=qwen-a,key=key-1}": 8,
+    "vigilane_key_calls_begun_total{key_group=qwen-a,key=key-2}": 5,
+    "vigilane_key_calls_begun_total{key_group=qwen-b,key=key-1}": 1,
+  });
   expect(of("key_group_calls_total", "key_group_calls_begun_total", "key_group_refusals_total")).toEqual({
     ...group("calls_begun_total", 13, 1),
     "vigilane_key_group_calls_total{key_group=qwen-a,outcome=answered}": 9,

@@ -72,7 +72,7 @@ const POOL = {
   total_calls: 5 + 1 + 5,
   total_success: 9,
   overall_success_rate: 9 / 11,
-  strategy: "least_loaded",
+  strategy: "round_robin",
 };
 
 async function seed({ redis, waiting }: GatewayWorld, groups: readonly KeyGroupEvent[]) {
@@ -92,7 +92,7 @@ test("the pool of keys: counts by state, capacity, calls, success rate, strategy
     body: {
       ...{ total_keys: 0, available_keys: 0, in_use_keys: 0, cooling_keys: 0, disabled_keys: 0 },
       ...{ total_capacity_qps: 0, available_capacity_qps: 0, total_calls: 0, total_success: 0 },
-      ...{ overall_success_rate: 0, strategy: "least_loaded" },
+      ...{ overall_success_rate: 0, strategy: "round_robin" },
     },
   });
   await seed(world, GROUPS.slice(0, 4));

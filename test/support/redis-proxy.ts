@@ -172,13 +172,15 @@ function shaOf(script: string): string {
     return digest(scripts[name]?.content ?? "");
   }
   const shared: Record<string, string[]> = {
-    queues: ["record", "window-sliding", "window-periods", "window-bucket", "clock", "windows", "room", "ending"].map(
-      (shared) => `queues/${shared}.lua`,
-    ),
+    queues: [
+      ...["record", "window-sliding", "window-periods", "window-bucket", "clock", "windows", "turns", "room", "ending"],
+    ].map((shared) => `queues/${shared}.lua`),
     topics: ["topics/redis-topic.lua"],
   };
   const before: Record<string, string[]> = {
-    "queues/take.lua": ["queues/run.lua", "queues/key-state.lua", "queues/choose.lua"],
+    "queues/register.lua": ["queues/policies.lua"],
+    "queues/admit.lua": ["queues/reserve.lua"],
+    "queues/take.lua": ["queues/run.lua", "queues/key-state.lua", "queues/choose.lua", "queues/reserve.lua"],
     "queues/spend.lua": ["queues/run.lua"],
     "queues/settle.lua": ["queues/key-state.lua", "queues/guard.lua", "queues/note-change.lua"],
   };

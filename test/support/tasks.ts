@@ -54,6 +54,7 @@ export function aKeyGroup(over: Partial<KeyGroup> = {}): KeyGroup {
     weight: 1,
     price: null,
     region: null,
+    quality: 3,
     capabilities: { jsonObject: false, jsonSchema: false },
     simulated: true,
     ...over,

@@ -63,6 +63,7 @@ keyGroups:
     weight: 2.5
     price: { perMillionInputTokens: 0.2, perMillionOutputTokens: 0.6, perCall: 0.001 }
     region: eu
+    quality: 4
     capabilities: { jsonObject: true }
     account: acme
     strategy: weighted
@@ -80,6 +81,7 @@ keyGroups:
         weight: 2.5,
         price: { perMillionInputTokens: 0.2, perMillionOutputTokens: 0.6, perCall: 0.001 },
         region: "eu",
+        quality: 4,
         capabilities: { jsonObject: true, jsonSchema: true },
         account: "acme",
         strategy: "weighted",

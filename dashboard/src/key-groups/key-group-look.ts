@@ -58,6 +58,8 @@ export function windowName({ name, windowMs, unit = "requests" }: WindowEvent): 
   return [name.startsWith("@") ? "all, " : "", span, unit === "requests" ? "" : ` ${unit}`].join("");
 }
 
+const inWords = (strategy: string) => strategy.replaceAll("_", " ");
+
 /** What a row leaves out, for its tooltip. */
 export function describe(group: KeyGroupEvent): string {
   const { state, cause, cools, disabledLeftMs, waitsFor, medianLatencyMs, p95LatencyMs } = group;
@@ -65,6 +67,14 @@ export function describe(group: KeyGroupEvent): string {
     `${STATES[state].word}: ${cause ? `${codeInWords(cause)}; ` : ""}${STATES[state].meaning}`,
     `${group.provider}, ${group.model}${group.simulated ? " (simulated)" : ""}`,
     `${group.calls} calls begun, ${group.inFlight} in flight, ${group.rejected429} refused with 429`,
+    `chosen by ${inWords(group.routing)}${group.routing === "weighted" ? ` (weight ${group.weight})` : ""}${group.keys.length > 1 ? `, its keys by ${inWords(group.strategy)}` : ""}`,
+    [
+      `quality ${group.quality}`,
+      group.pricePerCall === null ? "price unknown" : `${group.pricePerCall} a call`,
+      group.region,
+    ]
+      .filter(Boolean)
+      .join(", "),
     medianLatencyMs === null ? null : `latency: median ${duration(medianLatencyMs)}, P95 ${duration(p95LatencyMs)}`,
     cools && cools !== "group" && cools !== "key" ? `${cools} was full` : null,
     disabledLeftMs ? `tried again, or over, in ${duration(disabledLeftMs)}` : null,
