@@ -114,6 +114,7 @@ end
 
 -- May tasks of this policy go to groups of this kind?
 local function allows(route, kind)
+  if route == '' then return true end
   for _, one in ipairs(kinds_of(route)) do
     if one == kind then return true end
   end

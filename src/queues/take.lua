@@ -150,7 +150,7 @@ local function take_one_of(route, urgent)
         at, why = free_at(group, t, tokens)
         asked = math.min(at, t + 1000) -- another task may need less, so that this is not the last word
       end
-      if r and at <= t + ahead and r.hi ~= '1' then opens = open_to_all_from(group, windows, t, tokens) end
+      if r and at <= t + ahead and r.hi ~= '1' and probe == '' then opens = open_to_all_from(group, windows, t, tokens) end
       if at > t + ahead then
         not_before(group, order, at, why, asked)
       elseif opens > t + ahead then

@@ -164,7 +164,7 @@ test("cameras, key groups, totals and health are told when they change, with the
   expectDocumented(
     keyGroup,
     `id account provider model simulated strategy routing weight region quality pricePerCall state cause cools coolingLeftMs disabledLeftMs inFlight windows waitsFor calls ok rejected429 failures
-      medianLatencyMs p95LatencyMs latency guardMs keys`.trim(),
+      medianLatencyMs p95LatencyMs latency tokens guardMs keys`.trim(),
   );
   expectDocumented(keyGroup.windows[0], "name limit windowMs unit kind used");
   expectDocumented(keyGroup.latency, "counts sumMs");
