@@ -14,7 +14,7 @@
 --           <p>wait:<band> zset camera -> turn;  <p>wait:<band>:<camera> zset id -> cap;  <p>wait-of:<camera> zset id -> cap
 --           of tasks with a routing policy <p>wait:<band>@<policy>[:<camera>] instead;  <p>waits hash policy -> how many of them
 --           <p>urgent[@<policy>] zset id -> cap, of those whose score alone is high;  <p>urgent-seen (reserve.lua)
---           <p>deadlines zset id -> deadline
+--           <p>deadlines zset id -> deadline;  <p>unsuited: a group is free for which no waiting task is, take.lua
 -- Moving:   <p>leases zset <id>#<epoch> -> lapse time;  <p>calls zset id -> time by which the call must have ended
 --           <p>calls-of:<worker> set of ids
 -- Groups:   <p>groups set;  <p>group:<id> hash (its state and its keys': key-state.lua);  <p>free zset group -> next time at which it may be free

@@ -60,7 +60,8 @@ for id, g in pairs(named) do
   redis.call('SADD', k'groups', id)
   redis.call('ZREM', k'leaving', id)
   redis.call('SADD', k('groups-of:' .. g.account), id)
-  if not redis.call('ZSCORE', ready_of(redis.call('HGET', key, 'kind') or '0'), id) then redis.call('ZADD', k'free', 'NX', ms(t), id) end
+  -- What it waited for may be otherwise now: another window, another account, a key that was switched on. It is asked again.
+  if not redis.call('ZSCORE', ready_of(redis.call('HGET', key, 'kind') or '0'), id) then redis.call('ZADD', k'free', 'LT', ms(t), id) end
   local renewed = split(g.renewed, '[^,]+')
   for _, one in ipairs(renewed) do begins_anew(key, ':' .. one) end
   -- With none of its old keys left the group itself begins anew, in BullMQ too.
@@ -68,7 +69,6 @@ for id, g in pairs(named) do
     begins_anew(key, '')
     redis.call('DEL', k('assess-' .. id) .. ':limiter')
   end
-  if #renewed > 0 then redis.call('ZADD', k'free', 'XX', 'LT', ms(t), id) end
 end
 
 for _, id in ipairs(redis.call('SMEMBERS', k'groups')) do

@@ -43,6 +43,7 @@ local function enter_room(id, r, deadline)
   local turns = turns_in(r.b, route)
   local entered = redis.call('ZADD', k'wait', ms(tonumber(r.b) * 1e14 + cap), id)
   local tell = entered == 1 and alone_of_its_policy(route) or was_empty
+  if redis.call('DEL', k'unsuited') == 1 then tell = true end -- a group waits for a task that suits it (take.lua)
   redis.call('ZADD', k('wait-of:' .. r.c), ms(cap), id)
   redis.call('ZADD', turns .. ':' .. r.c, ms(cap), id)
   redis.call('ZADD', turns, 'NX', num(redis.call('HGET', k'turns', r.c)), r.c)

@@ -1,5 +1,5 @@
 -- Key groups as they stand, and those that were removed while their queue is not empty. ARGV[1] "all", or "some": those that
--- had a call within the last 5 s or have one under way, and ARGV[2…].
+-- had a call within the last 5 s or have one under way, those of the same account, and ARGV[2…].
 -- Replies first a text that changes when others than those may have changed: groups were registered, or keys came to be held
 -- or are no longer. Then one list a group: { id,
 -- now, manned keys, usable keys (not disabled), calls in flight, what is used of each window ("a,b"), its keys ("id:held:calls in flight,…", held 0
@@ -14,11 +14,11 @@ for _, id in ipairs(redis.call('ZRANGE', k'calls', 0, -1)) do
     in_flight[whose] = (in_flight[whose] or 0) + 1
   end
 end
-local held, holding = {}, 0
+local held, holding = {}, {}
 local flat = redis.call('HGETALL', k'held')
 for i = 1, #flat, 2 do
   held[flat[i]] = num(flat[i + 1]) > t
-  if held[flat[i]] then holding = holding + 1 end
+  if held[flat[i]] then holding[#holding + 1] = flat[i] end
 end
 
 local function some()
@@ -27,13 +27,20 @@ local function some()
     if not seen[id] and redis.call('SISMEMBER', k'groups', id) == 1 then ids[#ids + 1] = id end
     seen[id] = true
   end
+  -- With those that share its windows.
+  local function add_account_of(id)
+    add(id)
+    for _, other in ipairs(redis.call('SMEMBERS', k('groups-of:' .. (redis.call('HGET', k('group:' .. id), 'account') or id)))) do add(other) end
+  end
   for i = 2, #ARGV do add(ARGV[i]) end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k'active', ms(t - 5000), '+inf')) do add(id) end
-  for whose in pairs(in_flight) do add(string.match(whose, '^[^/]+')) end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k'active', ms(t - 5000), '+inf')) do add_account_of(id) end
+  for whose in pairs(in_flight) do
+    if not string.find(whose, '/', 1, true) then add_account_of(whose) end
+  end
   return ids
 end
 
-local reply = { (redis.call('GET', k'registrations') or '0') .. ' ' .. #flat / 2 .. ' ' .. holding }
+local reply = { (redis.call('GET', k'registrations') or '0') .. ' ' .. redis.sha1hex(table.concat(holding, ' ')) }
 local ids = ARGV[1] == 'all' and redis.call('SMEMBERS', k'groups') or some()
 local known = #ids
 for _, id in ipairs(redis.call('ZRANGE', k'leaving', 0, -1)) do ids[#ids + 1] = id end

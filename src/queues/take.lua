@@ -7,8 +7,10 @@ local t = now()
 local lapse = tonumber(ARGV[2])
 local ahead = tonumber(ARGV[3])
 local taken = {}
-local MOST_ASKED = 64
-local at_once = false -- not everything was asked, or a group might call and no task suits it
+local MOST_ASKED, MOST_SEEN = 64, 1000
+local at_once = false -- not everything was asked
+local unsuited = false -- a group might call, and no task suits it
+local UNSUITED_MS = 100 -- until then, or until a task comes
 
 -- The group's median latency. What was learned more than 30 s ago is forgotten: a group that was slow once must get the
 -- call by which it can show that it is not.
@@ -34,39 +36,65 @@ end
 
 local others = {} -- policy -> whether another group may be free soon
 
-local function suits(id, group, median, route)
+-- What decides which groups may judge a waiting task: { id, left (ms), no (the group that it avoids now) }.
+local function facts_of(id)
   local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil')
-  local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
-  if left < median or left <= 0 then return false end
-  if f[2] ~= group or num(f[3]) <= t then return true end
-  if others[route] == nil then others[route] = others_soon(route) end
-  return not others[route]
+  return { id = id, left = num(f[1]) > 0 and num(f[1]) - t or math.huge, no = num(f[3]) > t and f[2] }
 end
 
--- Best task of this policy that this group may judge now: highest band, the camera whose turn it is, its newest capture.
-local function best_task(group, median, route)
-  local looks = 0
-  for band = BANDS - 1, 0, -1 do
-    local from, turns = 0, turns_in(band, route)
-    while true do
-      local cameras = redis.call('ZRANGE', turns, from, from + 15)
-      if #cameras == 0 then break end
-      for _, camera in ipairs(cameras) do
-        looks = looks + 1
-        if looks > 64 then return nil end
-        for _, id in ipairs(redis.call('ZREVRANGE', turns .. ':' .. camera, 0, 2)) do
-          if suits(id, group, median, route) then return id end
-        end
-      end
-      from = from + 16
-    end
+-- Whether this group may judge the task now; and whether it is left to others alone for a while.
+local function suits(task, group, median, route)
+  if task.left < median or task.left <= 0 then return false end
+  if task.no ~= group then return true end
+  if others[route] == nil then others[route] = others_soon(route) end
+  return not others[route], others[route]
+end
+
+-- A policy's waiting tasks in turn (highest band, the camera whose turn it is, its newest captures), as far as they were looked at
+-- since the last one was taken: many groups may have to look at the same ones.
+local lines = {}
+local LOOKS = 64 -- cameras
+
+local function next_camera(line, route)
+  while line.band >= 0 do
+    local camera = line.cameras[line.at]
+    line.at = line.at + 1
+    if camera then return camera end
+    line.cameras, line.at = redis.call('ZRANGE', turns_in(line.band, route), line.from, line.from + 15), 1
+    line.from = line.from + 16
+    if #line.cameras == 0 then line.band, line.from = line.band - 1, 0 end
   end
+end
+
+-- Looks at one more camera's tasks; false: at no more.
+local function look_on(line, route)
+  local camera = line.looks < LOOKS and next_camera(line, route)
+  if not camera then return false end
+  line.looks = line.looks + 1
+  for _, id in ipairs(redis.call('ZREVRANGE', turns_in(line.band, route) .. ':' .. camera, 0, 2)) do line.tasks[#line.tasks + 1] = facts_of(id) end
+  return true
+end
+
+-- Best task of this policy that this group may judge now.
+local function best_task(group, median, route)
+  local line = lines[route] or { band = BANDS - 1, from = 0, cameras = {}, at = 1, looks = 0, tasks = {}, hopeless = math.huge }
+  lines[route] = line
+  if median >= line.hopeless then return nil end
+  local nth, left_to_others = 1, false
+  repeat
+    while line.tasks[nth] do
+      local may, avoided = suits(line.tasks[nth], group, median, route)
+      if may then return line.tasks[nth].id end
+      left_to_others, nth = left_to_others or avoided, nth + 1
+    end
+  until not look_on(line, route)
+  if not left_to_others then line.hopeless = median end -- for every group that takes so long
 end
 
 -- The newest of the urgent ones of this policy that this group may judge now.
 local function urgent_task(group, median, route)
   for _, id in ipairs(redis.call('ZREVRANGE', urgent_in(route), 0, 31)) do
-    if suits(id, group, median, route) then return id end
+    if suits(facts_of(id), group, median, route) then return id end
   end
 end
 
@@ -79,6 +107,7 @@ end
 -- The task leaves the room with a lease of this group and key, stamped at `at`. probe: what is probed with its call.
 local function take_task(id, r, group, order, key, probe, at, tokens)
   leave_room(id, r)
+  lines = {}
   local epoch = num(r.e) + 1
   local lease = id .. '#' .. epoch
   local slot = math.max(t, at)
@@ -126,12 +155,20 @@ end
 local function take_one_of(route, urgent)
   local passed = {}
   local order_of, task_for = urgent and spare_of or ready_of, urgent and urgent_task or best_task
-  for _ = 1, MOST_ASKED do
+  local aside = 0
+  for seen = 1, MOST_SEEN do
     local group, kind = group_in_turn(tiers_of(route), passed, order_of)
     if not group then return nil end
+    if seen > MOST_ASKED and aside > 0 then break end
     local order = order_of(kind)
-    local key, closed, probe, spare = choose_key(group, t)
-    if not key then
+    -- Beyond the first ones, which no task suits: only those that are quicker.
+    local slow = seen > MOST_ASKED and lines[route] and median_of(group) >= lines[route].hopeless
+    local key, closed, probe, spare
+    if not slow then key, closed, probe, spare = choose_key(group, t) end
+    if slow then
+      passed[kind] = (passed[kind] or 0) + 1
+    elseif not key then
+      aside = aside + 1
       step_aside(group, order, closed)
     else
       -- First for the smallest call: most groups that cannot are known without looking at tasks.
@@ -152,15 +189,17 @@ local function take_one_of(route, urgent)
       end
       if r and at <= t + ahead and r.hi ~= '1' and probe == '' then opens = open_to_all_from(group, windows, t, tokens) end
       if at > t + ahead then
+        aside = aside + 1
         not_before(group, order, at, why, asked)
       elseif opens > t + ahead then
+        aside = aside + 1
         redis.call('ZADD', spare_of(kind), redis.call('ZSCORE', order, group), group)
         not_before(group, order, opens, 'reserve', math.min(math.max(opens, t + ahead + 20), t + 1000))
       elseif r then
         return take_task(id, r, group, order, key, probe, at, tokens)
       else
         passed[kind] = (passed[kind] or 0) + 1
-        at_once = at_once or not urgent
+        unsuited = unsuited or not urgent
       end
     end
   end
@@ -192,7 +231,14 @@ end
 local wait = '-1'
 if redis.call('EXISTS', k'wait') == 1 then
   local first = redis.call('ZRANGE', k'free', 0, 0, 'WITHSCORES')
-  wait = (at_once or #taken == most) and '0' or first[2] and ms(math.max(num(first[2]) - t, 0)) or '1000'
+  wait = first[2] and math.max(num(first[2]) - t, 0) or 1000
+  if at_once or #taken == most then
+    wait = 0
+  elseif unsuited then
+    wait = math.min(wait, UNSUITED_MS)
+    redis.call('SET', k'unsuited', '1', 'PX', 1000) -- room.lua tells of the next task that comes
+  end
+  wait = ms(wait)
 end
 local reply = { wait }
 for _, one in ipairs(taken) do reply[#reply + 1] = one end

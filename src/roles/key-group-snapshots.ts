@@ -60,6 +60,6 @@ const changesWithTime = ({ state, inFlight, waitsFor, coolingLeftMs, keys }: Key
   coolingLeftMs > 0 ||
   keys.some(({ leftMs }) => leftMs > 0);
 
-/** Without any call, now and then. */
+/** Without any call of its own, now and then; a window whose name begins with @ is shared by all. */
 const isFading = (group: KeyGroupEvent): boolean =>
-  !changesWithTime(group) && group.windows.some(({ used }) => used > 0);
+  !changesWithTime(group) && group.windows.some(({ name, used }) => used > 0 || name.startsWith("@"));

@@ -199,6 +199,25 @@ test("a look at some groups leaves the others as they were, and all are looked a
   expect((await states()).find(([id]) => id === "group-c")?.[1]).toBe("removed");
 });
 
+test("one key let go while another is held is seen, and so is what a group's account has used by calls of its other groups", async () => {
+  const windows = [{ name: "requestsPerMinute", limit: 10, windowMs: 60_000 }];
+  const shared = ["group-a", "group-b"].map((id) => aKeyGroup({ id, account: "one", windows }));
+  const apart = aKeyGroup({ id: "group-c", windows });
+  await quota.register([...shared, apart], LIVES);
+  for (const held of shared) await hold(held);
+  const publish = snapshotPublisher(quota, redis, storeNowMs);
+  await publish();
+  const seen = async (id: string) => KeyGroupEvent.parse(JSON.parse((await redis.hget(KEYS.keyGroups, id)) ?? ""));
+  const { keyGroup: used } = await call({});
+  await publish();
+  for (const { id } of shared) expect((await seen(id)).windows[0]?.used, `${id}, called was ${used}`).toBe(1);
+
+  await redis.hset("{vl}:held", "group-b/key-1", 1); // its worker is silent
+  await hold(apart);
+  await publish();
+  expect([(await seen("group-b")).state, (await seen("group-c")).state]).toEqual(["unmanned", "available"]);
+});
+
 test("a rest that is over before anybody looks is an event all the same, and so is its end", async () => {
   await quota.register([group()], LIVES);
   await hold(group());
