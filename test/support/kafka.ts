@@ -1,0 +1,42 @@
+/**
+ * A real Kafka broker for tests (or three): Apache Kafka's own jars, downloaded once into the cache, in a temporary folder
+ * and on free ports. It needs Java; where there is none, `javaThere` is false and the tests that need a broker are skipped.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import { ensureKafkaJars } from "../../src/assets/kafka-jars.ts";
+import { systemClock } from "../../src/context.ts";
+import { defaultCacheFolder } from "../../src/settings.ts";
+import { findJava, type LocalKafka, startLocalKafka } from "../../src/supervisor/local-kafka.ts";
+
+export const javaThere = (() => {
+  try {
+    return findJava() !== "";
+  } catch {
+    return false;
+  }
+})();
+
+export interface TestKafkaOptions {
+  nodes?: 1 | 3;
+  /** Lines for server.properties. */
+  extra?: readonly string[];
+  format?: readonly string[];
+}
+
+/** Resolves when it accepts connections; the caller stops it. It never outlives this process. */
+export async function startKafka(options: TestKafkaOptions = {}): Promise<LocalKafka> {
+  const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
+  const jars = await ensureKafkaJars(process.env.VIGILANE_CACHE ?? defaultCacheFolder(), context);
+  const data = mkdtempSync(join(tmpdir(), "vigilane-kafka-"));
+  const kafka = await startLocalKafka({ nodes: 1, ...options, jars, data }, context);
+  return {
+    ...kafka,
+    async stop() {
+      await Promise.all(kafka.nodes.map((node) => node.kill("SIGKILL")));
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
