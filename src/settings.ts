@@ -91,7 +91,18 @@ export const Settings = z.object({
     .describe(
       "How the store that we start ourselves runs: redis (redis-server or valkey-server on the PATH), wasm (in memory), or auto: redis when it is there.",
     ),
-  kafkaBrokers: list().default([]).describe("Kafka brokers; not supported yet: set, it is refused at start."),
+  kafkaBrokers: list()
+    .pipe(z.array(z.string().regex(/^[^\s:/]+:\d{1,5}$|^\[[0-9a-f:.]+\]:\d{1,5}$/i, "has to be host:port")))
+    .default([])
+    .describe(
+      "Kafka or Redpanda brokers (host:port,host:port) that keep the topics; some of them are enough. Default none: the topics are in the store.",
+    ),
+  kafkaPartitioner: z
+    .enum(["murmur2", "crc32"])
+    .default("murmur2")
+    .describe(
+      "How a camera's partition is chosen when we write to Kafka: murmur2, as Java's producers do, or crc32, as librdkafka's (and so the older Python producers) do. Default murmur2.",
+    ),
   cameras: z
     .string()
     .optional()

@@ -19,8 +19,8 @@ import type { WaitingRoom } from "../queues/waiting-room.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
+import { openTopicLog } from "../topics/open-topic-log.ts";
 import { createRedisOutboxTransfer } from "../topics/outbox-transfer.ts";
-import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
 import { snapshotPublisher } from "./key-group-snapshots.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
@@ -48,16 +48,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     await signals.subscribe(KEYS.wake, KEYS.roleDied);
 
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
-    const topics = await acquired.start(
-      createRedisTopicLog(
-        {
-          redisUrl: url,
-          retentionMs: settings.topicRetentionHours * HOUR_MS,
-          maxBytesPerTopic: settings.topicMaxBytes,
-        },
-        context,
-      ),
-    );
+    const topics = await acquired.start(openTopicLog(settings, url, context));
     for (const topic of [TOPICS.detections, TOPICS.results]) await topics.ensureTopic(topic);
 
     const quota = createQuota(redis, context.clock);

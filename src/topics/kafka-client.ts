@@ -18,6 +18,8 @@ import {
   type Producer,
 } from "kafkajs";
 import type { Context } from "../context.ts";
+import { VigilaneError } from "../errors.ts";
+import { within } from "../lifecycle.ts";
 
 export { type Admin, AssignerProtocol, type Kafka, type Producer };
 
@@ -83,6 +85,24 @@ export function createKafka({ brokers }: KafkaConnection, clientId: string, { lo
         log.debug({ namespace, ...more, stack: undefined, timestamp: undefined }, `kafkajs: ${message}`),
   };
   return new Kafka(config);
+}
+
+/** How many brokers the cluster has. Rejects with BROKER_AWAY, or BROKER_REFUSED, within seconds. */
+export async function askKafka(connection: KafkaConnection, context: Context): Promise<number> {
+  const admin = createKafka(connection, "vigilane-doctor", context).admin({ retry: { retries: 0 } });
+  const names = connection.brokers.join(",");
+  try {
+    return await within(context.clock, 5_000, "the broker's answer", async () => {
+      await admin.connect();
+      return (await admin.describeCluster()).brokers.length;
+    });
+  } catch (error) {
+    const why = rootOf(error) instanceof Error ? (rootOf(error) as Error).message : String(error);
+    if (isRefusal(error)) throw new VigilaneError("BROKER_REFUSED", `${names}: ${why}`, { cause: error });
+    throw new VigilaneError("BROKER_AWAY", `no broker answers at ${names}: ${why}`, { cause: error });
+  } finally {
+    await admin.disconnect().catch(() => {});
+  }
 }
 
 /** The pool of brokers for one reader, or for questions. Everything rejects with kafkajs' errors; see `recover`. */

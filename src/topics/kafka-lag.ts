@@ -1,12 +1,11 @@
 /** How far a group is behind on a Kafka topic, in messages and in time, without being a member of it. */
 import type { Clock } from "../context.ts";
 import { type KafkaCluster, kafkaErrorType } from "./kafka-client.ts";
+import { look } from "./kafka-ends.ts";
 import { marksOf } from "./kafka-marks.ts";
 import { groupIdOf } from "./kafka-membership.ts";
-import { type FetchedPartition, readableOf } from "./kafka-records.ts";
+import { readableOf } from "./kafka-records.ts";
 import type { Lag } from "./topic-log.ts";
-
-const LOOK_BYTES = 64 * 1024;
 
 /** A group that nobody has joined yet has everything before it. Rejects with kafkajs' errors. */
 export async function lagOnKafka(
@@ -49,27 +48,16 @@ async function oldestOf(
   behind: ReadonlyMap<number, { from: bigint; next: bigint }>,
 ): Promise<{ oldestAtMs?: number; unseen: number }[]> {
   const found: { oldestAtMs?: number; unseen: number }[] = [];
-  for (const [leader, shards] of behind.size > 0 ? cluster.leaders([...behind.keys()]) : []) {
-    const broker = await cluster.broker(leader);
-    // Each partition by itself: a fetch of several may give nothing of some.
-    for (const shard of shards) {
-      const { from, next } = behind.get(shard) ?? { from: 0n, next: 0n };
-      const answer = (await broker
-        .fetch({
-          ...{ isolationLevel: 1, maxWaitTime: 0, minBytes: 0, maxBytes: LOOK_BYTES },
-          topics: [{ topic, partitions: [{ partition: shard, fetchOffset: String(from), maxBytes: LOOK_BYTES }] }],
-        })
-        .catch((error: unknown) => {
-          if (kafkaErrorType(error) === "OFFSET_OUT_OF_RANGE") return { responses: [] }; // trimmed just now
-          throw error;
-        })) as { responses: { partitions: FetchedPartition[] }[] };
-      const [part] = answer.responses.flatMap(({ partitions }) => partitions);
-      if (!part) continue;
-      const { records, next: seen } = readableOf(part, from);
-      const [oldest] = records;
-      if (oldest) found.push({ oldestAtMs: Number(oldest.timestamp), unseen: 0 });
-      else if (seen >= next) found.push({ unseen: Number(next - from) });
-    }
+  for (const [shard, { from, next }] of behind) {
+    const part = await look(cluster, topic, shard, from).catch((error: unknown) => {
+      if (kafkaErrorType(error) === "OFFSET_OUT_OF_RANGE") return undefined; // trimmed just now
+      throw error;
+    });
+    if (!part) continue;
+    const { records, next: seen } = readableOf(part, from);
+    const [oldest] = records;
+    if (oldest) found.push({ oldestAtMs: Number(oldest.timestamp), unseen: Number(BigInt(oldest.offset) - from) });
+    else if (seen >= next) found.push({ unseen: Number(next - from) });
   }
   return found;
 }

@@ -121,8 +121,8 @@ export class KafkaReader {
     for (const { line, at } of asked) {
       if (line.nextOffset !== at) continue;
       const [low, high] = [first.get(line.shard) ?? at, next.get(line.shard) ?? at];
-      const to = at < low ? low : at > high ? high : at;
-      if (to === at) continue;
+      if (at >= low && at <= high) continue;
+      const to = at < low ? low : high;
       const { shard } = line;
       this.#context.log.warn(
         { topic, shard, from: String(at), to: String(to) },

@@ -7,6 +7,7 @@ import { errorCode, VigilaneError } from "../errors.ts";
 import { abortOf, service, within } from "../lifecycle.ts";
 import { Bell } from "./bell.ts";
 import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster } from "./kafka-client.ts";
+import { endsOnKafka } from "./kafka-ends.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
 import { type KafkaLine, tailLine } from "./kafka-line.ts";
 import { clientIdOf } from "./kafka-membership.ts";
@@ -38,7 +39,7 @@ interface Started {
   /** Partitions by topic, and when they were counted. */
   partitions: Map<string, { count: number; atMs: number }>;
   /** For questions about a topic. */
-  clusters: Map<string, KafkaCluster>;
+  asked: Map<string, { cluster: KafkaCluster; turn: Promise<unknown> }>;
   subscriptions: Set<KafkaSubscription>;
 }
 
@@ -57,11 +58,11 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     const admin = acquired.add(kafka.admin(), "admin client", (a) => a.disconnect());
     await untilDone(context, signal, "connecting to Kafka", () => admin.connect());
     const at: Started = {
-      ...{ kafka, admin, signal, partitions: new Map(), clusters: new Map(), subscriptions: new Set() },
+      ...{ kafka, admin, signal, partitions: new Map(), asked: new Map(), subscriptions: new Set() },
       publisher: new KafkaPublisher({ kafka, signal, prepare: (topic) => prepare(topic) }, context),
     };
     acquired.add(at, "clients", async () => {
-      await Promise.all([...at.clusters.values()].map((cluster) => cluster.close()));
+      await Promise.all([...at.asked.values()].map(({ cluster }) => cluster.close()));
       await at.publisher.close();
     });
     acquired.add(at, "subscriptions", async () => {
@@ -96,19 +97,25 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
   async function ask<T>(topic: string, what: string, question: (cluster: KafkaCluster) => Promise<T>): Promise<T> {
     const at = live();
     await partitionsOf(at, topic);
-    const cluster = at.clusters.get(topic) ?? new KafkaCluster(at.kafka, topic);
-    at.clusters.set(topic, cluster);
+    const asked = at.asked.get(topic) ?? { cluster: new KafkaCluster(at.kafka, topic), turn: Promise.resolve() };
+    at.asked.set(topic, asked);
+    const { cluster } = asked;
     let failed: unknown;
-    return untilDone(context, at.signal, what, async () => {
-      if (failed === undefined) await cluster.connect();
-      else await cluster.recover(failed);
-      try {
-        return await question(cluster);
-      } catch (error) {
-        failed = error;
-        throw error;
-      }
-    });
+    // One question after the other: kafkajs opens a connection for each of several requests that find none.
+    const answer = asked.turn.then(() =>
+      untilDone(context, at.signal, what, async () => {
+        if (failed === undefined) await cluster.connect();
+        else await cluster.recover(failed);
+        try {
+          return await question(cluster);
+        } catch (error) {
+          failed = error;
+          throw error;
+        }
+      }),
+    );
+    asked.turn = answer.catch(() => {});
+    return answer;
   }
 
   async function bury(topic: string, letter: OutgoingMessage): Promise<void> {
@@ -168,12 +175,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     },
 
     ends: (topic): Promise<Places> =>
-      ask(topic, "the ends", async (cluster) => {
-        await cluster.refresh();
-        const shards = shardsOf(cluster);
-        const nexts = await cluster.offsets(shards, "next");
-        return shards.map((shard) => String((nexts.get(shard) ?? 0n) - 1n));
-      }),
+      ask(topic, "the ends", async (cluster) => (await endsOnKafka(cluster, topic)).map(String)),
   };
 }
 

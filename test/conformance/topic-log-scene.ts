@@ -14,6 +14,8 @@ export interface TopicLogFixture {
   /** kill -9 of the store or broker, and back again on the same address. */
   crashStore(): Promise<void>;
   restoreStore(): Promise<void>;
+  /** How long the store or broker may take to be back, ms. */
+  restartMs: number;
 }
 
 /** A topic of its own on a log of its own. */
