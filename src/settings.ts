@@ -103,6 +103,11 @@ export const Settings = z.object({
     .describe(
       "How a camera's partition is chosen when we write to Kafka: murmur2, as Java's producers do, or crc32, as librdkafka's (and so the older Python producers) do. Default murmur2.",
     ),
+  kafkaExactlyOnce: flag()
+    .default(true)
+    .describe(
+      "Results are written to Kafka in transactions, each outcome once for readers of committed messages (librdkafka's default). Default true; false: plain sends, quicker, and after a crash one may come twice.",
+    ),
   cameras: z
     .string()
     .optional()
