@@ -103,6 +103,10 @@ export const Settings = z.object({
     .describe(
       "How a camera's partition is chosen when we write to Kafka: murmur2, as Java's producers do, or crc32, as librdkafka's (and so the older Python producers) do. Default murmur2.",
     ),
+  kafkaCompression: z
+    .enum(["none", "gzip", "snappy", "lz4", "zstd"])
+    .default("none")
+    .describe("Compression of what we write to Kafka; all of them are read. Default none."),
   kafkaExactlyOnce: flag()
     .default(true)
     .describe(

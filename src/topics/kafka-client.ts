@@ -11,6 +11,8 @@ import {
   AssignerProtocol,
   type Broker,
   type Cluster,
+  CompressionCodecs,
+  CompressionTypes,
   Kafka,
   type KafkaConfig,
   type LogEntry,
@@ -20,6 +22,22 @@ import {
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { within } from "../lifecycle.ts";
+
+import { CODECS } from "./kafka-codecs.ts";
+
+CompressionCodecs[CompressionTypes.Snappy] = () => CODECS.snappy;
+CompressionCodecs[CompressionTypes.LZ4] = () => CODECS.lz4;
+CompressionCodecs[CompressionTypes.ZSTD] = () => CODECS.zstd;
+
+/** By the names that the setting has. */
+export const COMPRESSIONS = {
+  none: CompressionTypes.None,
+  gzip: CompressionTypes.GZIP,
+  snappy: CompressionTypes.Snappy,
+  lz4: CompressionTypes.LZ4,
+  zstd: CompressionTypes.ZSTD,
+} as const;
+export type Compression = keyof typeof COMPRESSIONS;
 
 export { type Admin, AssignerProtocol, type Kafka, type Producer };
 

@@ -11,7 +11,7 @@ import { z } from "zod";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { StoreScript } from "../store.ts";
-import { createKafka, type Kafka, KafkaCluster, type Producer } from "./kafka-client.ts";
+import { COMPRESSIONS, createKafka, type Kafka, KafkaCluster, type Producer } from "./kafka-client.ts";
 import { messageToRecord } from "./kafka-records.ts";
 import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
 import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
@@ -26,7 +26,7 @@ import {
 import type { OutboxEntry, OutboxTransfer } from "./outbox-transfer.ts";
 import { comparePositions } from "./topic-log.ts";
 
-export interface KafkaOutboxSettings extends Pick<KafkaTopicSettings, "brokers" | "partitioner"> {
+export interface KafkaOutboxSettings extends Pick<KafkaTopicSettings, "brokers" | "partitioner" | "compression"> {
   /** The outbox stream, such as "{vl}:outbox". */
   outboxKey: string;
   /** The topic beside whose partition 0 the position is kept. It has to exist. */
@@ -94,7 +94,7 @@ export function createKafkaOutboxTransfer(
     const sent = await Promise.all(
       [...byPartition].map(([partition, some]) =>
         transaction.send({
-          ...{ topic, acks: -1 },
+          ...{ topic, acks: -1, compression: COMPRESSIONS[settings.compression ?? "none"] },
           messages: some.map(({ message }) => ({ partition, ...messageToRecord(message) })),
         }),
       ),

@@ -8,7 +8,14 @@
  */
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
-import { isRefusal, type Kafka, kafkaErrorType, type Producer } from "./kafka-client.ts";
+import {
+  COMPRESSIONS,
+  type Compression,
+  isRefusal,
+  type Kafka,
+  kafkaErrorType,
+  type Producer,
+} from "./kafka-client.ts";
 import { messageToRecord } from "./kafka-records.ts";
 import type { OutgoingMessage } from "./topic-log.ts";
 
@@ -48,6 +55,7 @@ interface Line {
 export interface KafkaPublisherParts {
   kafka: Kafka;
   signal: AbortSignal;
+  compression: Compression;
   /** Called before a batch is tried again: creates the topic where it is missing. */
   prepare: (topic: string) => Promise<unknown>;
 }
@@ -116,13 +124,14 @@ export class KafkaPublisher {
   /** Until it is appended, refused, or the end. */
   async #send({ topic, partition }: Line, batch: readonly Waiting[]): Promise<void> {
     const { signal } = this.#parts;
+    const compression = COMPRESSIONS[this.#parts.compression];
     const messages = batch.map(({ message }) => ({ partition, ...messageToRecord(message) }));
     for (let failures = 0; ; ) {
       let producer: Producer | undefined;
       try {
         if (signal.aborted) throw new VigilaneError("STOPPED", "the topics were stopped");
         producer = await this.#ready();
-        const appended = await producer.send({ topic, acks: -1, messages });
+        const appended = await producer.send({ topic, acks: -1, compression, messages });
         if (appended.length === 0) {
           // It has not heard of this partition yet, and has sent nothing.
           this.#replace(producer);

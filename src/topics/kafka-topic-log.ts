@@ -45,7 +45,7 @@ interface Started {
 
 export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Context): TopicLog {
   const { clock, log } = context;
-  const { leave = leaveProcess } = settings;
+  const { leave = leaveProcess, compression = "none" } = settings;
   const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
   let started: Started | undefined;
   const live = (): Started => {
@@ -59,7 +59,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     await untilDone(context, signal, "connecting to Kafka", () => admin.connect());
     const at: Started = {
       ...{ kafka, admin, signal, partitions: new Map(), asked: new Map(), subscriptions: new Set() },
-      publisher: new KafkaPublisher({ kafka, signal, prepare: (topic) => prepare(topic) }, context),
+      publisher: new KafkaPublisher({ kafka, signal, compression, prepare: (topic) => prepare(topic) }, context),
     };
     acquired.add(at, "clients", async () => {
       await Promise.all([...at.asked.values()].map(({ cluster }) => cluster.close()));

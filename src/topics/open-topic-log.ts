@@ -12,14 +12,18 @@ const HOUR_MS = 3_600_000;
 
 export type TopicSettings = Pick<
   Settings,
-  "kafkaBrokers" | "kafkaPartitioner" | "kafkaExactlyOnce" | "topicRetentionHours" | "topicMaxBytes"
+  | "kafkaBrokers"
+  | "kafkaPartitioner"
+  | "kafkaCompression"
+  | "kafkaExactlyOnce"
+  | "topicRetentionHours"
+  | "topicMaxBytes"
 >;
 
 /** `redisUrl`: the store's, for topics that lie in it. */
 export function openTopicLog(settings: TopicSettings, redisUrl: string, context: Context): TopicLog {
-  const { kafkaBrokers: brokers, kafkaPartitioner: partitioner, topicMaxBytes: maxBytesPerTopic } = settings;
-  const kept = { retentionMs: settings.topicRetentionHours * HOUR_MS, maxBytesPerTopic };
-  if (brokers.length > 0) return createKafkaTopicLog({ ...kept, brokers, partitioner }, context);
+  const kept = { retentionMs: settings.topicRetentionHours * HOUR_MS, maxBytesPerTopic: settings.topicMaxBytes };
+  if (settings.kafkaBrokers.length > 0) return createKafkaTopicLog({ ...kept, ...kafkaOf(settings) }, context);
   return createRedisTopicLog({ ...kept, redisUrl }, context);
 }
 
@@ -34,15 +38,13 @@ export function openOutboxTransfer(
   outboxKey: string,
   context: Context,
 ): OutboxTransfer & { close(): Promise<void> } {
-  const { kafkaBrokers: brokers, kafkaPartitioner: partitioner } = settings;
   const close = async () => {};
-  if (brokers.length === 0) return { ...createRedisOutboxTransfer(redis, { outboxKey }, context.clock), close };
+  if (settings.kafkaBrokers.length === 0) {
+    return { ...createRedisOutboxTransfer(redis, { outboxKey }, context.clock), close };
+  }
   if (settings.kafkaExactlyOnce) {
-    return createKafkaOutboxTransfer(
-      redis,
-      { brokers, partitioner, outboxKey, positionTopic: TOPICS.results },
-      context,
-    );
+    const transferSettings = { ...kafkaOf(settings), outboxKey, positionTopic: TOPICS.results };
+    return createKafkaOutboxTransfer(redis, transferSettings, context);
   }
   return {
     async transfer(topic, entries) {
@@ -56,3 +58,9 @@ export function openOutboxTransfer(
     close,
   };
 }
+
+const kafkaOf = (settings: TopicSettings) => ({
+  brokers: settings.kafkaBrokers,
+  partitioner: settings.kafkaPartitioner,
+  compression: settings.kafkaCompression,
+});
