@@ -1,6 +1,6 @@
 /**
  * The contract of the topics: an append-only log per topic, split by key into shards (partitions), read by consumer
- * groups. Adapters: redis-topic-log.ts; the Kafka one passes the same conformance suite (test/conformance/).
+ * groups. Adapters: redis-topic-log.ts and kafka-topic-log.ts; both pass the conformance suite (test/conformance/).
  *
  * Guarantees that every adapter gives:
  * - what `publish` resolved for is read by every consumer group at least once, also after kill -9 of any process;
