@@ -24,6 +24,7 @@ import { VigilaneError } from "../errors.ts";
 import { within } from "../lifecycle.ts";
 
 import { CODECS } from "./kafka-codecs.ts";
+import { kafkaSockets, type SocketOrder } from "./kafka-sockets.ts";
 
 CompressionCodecs[CompressionTypes.Snappy] = () => CODECS.snappy;
 CompressionCodecs[CompressionTypes.LZ4] = () => CODECS.lz4;
@@ -90,10 +91,18 @@ export interface KafkaConnection {
 
 const REQUEST_MS = 10_000;
 
+/** kafkajs' client, and the end of all its connections at once, for those that do not end by themselves. */
+export interface KafkaClient {
+  kafka: Kafka;
+  hangUp(): void;
+}
+
 /** `clientId`: what the brokers' logs and group descriptions call this connection. */
-export function createKafka({ brokers }: KafkaConnection, clientId: string, { log }: Pick<Context, "log">): Kafka {
+export function createKafka({ brokers }: KafkaConnection, clientId: string, { log, clock }: Context): KafkaClient {
+  const sockets = kafkaSockets(clock);
   const config: KafkaConfig = {
     ...{ clientId, brokers: [...brokers], connectionTimeout: 3_000, requestTimeout: REQUEST_MS },
+    socketFactory: (order) => sockets.socketFactory(order as SocketOrder),
     // Short: whoever calls tries again by itself, for as long as needed, and looks at what has changed in between.
     retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 3 },
     logLevel: logLevel.WARN,
@@ -102,12 +111,12 @@ export function createKafka({ brokers }: KafkaConnection, clientId: string, { lo
       ({ namespace, log: { message, ...more } }: LogEntry) =>
         log.debug({ namespace, ...more, stack: undefined, timestamp: undefined }, `kafkajs: ${message}`),
   };
-  return new Kafka(config);
+  return { kafka: new Kafka(config), hangUp: () => sockets.hangUp() };
 }
 
 /** How many brokers the cluster has. Rejects with BROKER_AWAY, or BROKER_REFUSED, within seconds. */
 export async function askKafka(connection: KafkaConnection, context: Context): Promise<number> {
-  const admin = createKafka(connection, "vigilane-doctor", context).admin({ retry: { retries: 0 } });
+  const admin = createKafka(connection, "vigilane-doctor", context).kafka.admin({ retry: { retries: 0 } });
   const names = connection.brokers.join(",");
   try {
     return await within(context.clock, 5_000, "the broker's answer", async () => {
@@ -179,11 +188,6 @@ export class KafkaCluster {
     return (await this.#cluster.findBroker({ nodeId })) as unknown as KafkaBroker;
   }
 
-  /** Ends the connections to a broker that does not answer; the next `broker` makes new ones. */
-  async hangUp(nodeId: string): Promise<void> {
-    await (await this.#cluster.findBroker({ nodeId })).disconnect();
-  }
-
   async coordinator(groupId: string): Promise<KafkaBroker> {
     return (await this.#cluster.findGroupCoordinator({ groupId })) as unknown as KafkaBroker;
   }
@@ -205,8 +209,8 @@ export class KafkaCluster {
   /** After a failed call: forgets the connection that broke, and asks who leads now. Rejects while no broker can be reached. */
   async recover(error: unknown): Promise<void> {
     if (this.#closed) return;
-    const { host, port } = (rootOf(error) ?? {}) as { host?: string; port?: number };
-    if (host !== undefined && port !== undefined) this.#cluster.removeBroker({ host, port });
+    const address = addressOf(error);
+    if (address) this.#cluster.removeBroker(address);
     if (!this.#cluster.isConnected()) await this.#cluster.connect();
     await this.#cluster.refreshMetadata();
   }
@@ -216,6 +220,13 @@ export class KafkaCluster {
 export function kafkaErrorType(error: unknown): string | undefined {
   const { type } = (rootOf(error) ?? {}) as { type?: unknown };
   return typeof type === "string" ? type : undefined;
+}
+
+/** The broker that a connection's error is about. */
+function addressOf(error: unknown): { host: string; port: number } | undefined {
+  const { broker } = (rootOf(error) ?? {}) as { broker?: unknown };
+  const [, host, port] = (typeof broker === "string" && /^(.*):(\d+)$/.exec(broker)) || [];
+  return host !== undefined ? { host, port: Number(port) } : undefined;
 }
 
 function rootOf(error: unknown): unknown {

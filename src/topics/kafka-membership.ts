@@ -13,8 +13,8 @@ import { type Marks, marksOf, marksToMetadata } from "./kafka-marks.ts";
 const { MemberAssignment, MemberMetadata } = AssignerProtocol;
 /** The name of our way of sharing, which all members of a group must know. */
 const PROTOCOL = "vigilane";
-/** How long the others may take to end what is out and join again. */
-const REBALANCE_MS = 10_000;
+/** How long the others may take to end what is out (DRAIN_MS of kafka-subscription.ts) and join again. */
+const REBALANCE_MS = 7_000;
 
 export const groupIdOf = (topic: string, group: string) => `${group}.${topic}`;
 /** What a consumer's connections are called: by it a restarted consumer finds what its dead namesake has left. */

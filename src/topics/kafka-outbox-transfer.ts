@@ -10,6 +10,7 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
+import { within } from "../lifecycle.ts";
 import { StoreScript } from "../store.ts";
 import { COMPRESSIONS, createKafka, type Kafka, KafkaCluster, type Producer } from "./kafka-client.ts";
 import { messageToRecord } from "./kafka-records.ts";
@@ -35,6 +36,7 @@ export interface KafkaOutboxSettings extends Pick<KafkaTopicSettings, "brokers" 
 
 /** An open transaction that a killed writer left holds readers back for so long, unless a successor ends it before. */
 const TRANSACTION_MS = 5_000;
+const CLOSE_MS = 1_500;
 const RETRY = { initialRetryTime: 20, maxRetryTime: 300, retries: 12 };
 /** The outbox's own name, made at first use: by it writers of one outbox fence each other, and no others. */
 const NAME_SUFFIX = "-name";
@@ -58,7 +60,7 @@ export function createKafkaOutboxTransfer(
   settings: KafkaOutboxSettings,
   context: Context,
 ): OutboxTransfer & { close(): Promise<void> } {
-  const kafka = createKafka(settings, "vigilane-write-back", context);
+  const { kafka, hangUp } = createKafka(settings, "vigilane-write-back", context);
   const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
   const clusters = new Map<string, KafkaCluster>();
   let writer: Writer | undefined;
@@ -94,7 +96,7 @@ export function createKafkaOutboxTransfer(
     const sent = await Promise.all(
       [...byPartition].map(([partition, some]) =>
         transaction.send({
-          ...{ topic, acks: -1, compression: COMPRESSIONS[settings.compression ?? "none"] },
+          ...{ topic, acks: -1, timeout: TRANSACTION_MS, compression: COMPRESSIONS[settings.compression ?? "none"] },
           messages: some.map(({ message }) => ({ partition, ...messageToRecord(message) })),
         }),
       ),
@@ -137,7 +139,10 @@ export function createKafkaOutboxTransfer(
         throw error;
       }
     },
-    close: async () => void (await drop()),
+    async close() {
+      await within(context.clock, CLOSE_MS, "disconnecting", drop).catch(() => {});
+      hangUp();
+    },
   };
 }
 

@@ -22,6 +22,8 @@ import type { OutgoingMessage } from "./topic-log.ts";
 /** A batch waits so long for company, or until it is so large. */
 const LINGER_MS = 10;
 const BATCH_BYTES = 32 * 1024;
+/** How long a leader waits for the copies in step. */
+const ACKNOWLEDGE_MS = 5_000;
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 1_000;
 /** Of one record besides key, value and headers. */
@@ -131,7 +133,7 @@ export class KafkaPublisher {
       try {
         if (signal.aborted) throw new VigilaneError("STOPPED", "the topics were stopped");
         producer = await this.#ready();
-        const appended = await producer.send({ topic, acks: -1, compression, messages });
+        const appended = await producer.send({ topic, acks: -1, timeout: ACKNOWLEDGE_MS, compression, messages });
         if (appended.length === 0) {
           // It has not heard of this partition yet, and has sent nothing.
           this.#replace(producer);

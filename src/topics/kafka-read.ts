@@ -3,8 +3,6 @@
  * asked anew after whatever went wrong, and for each fetch, so that nobody waits for a leader that is gone.
  */
 import type { Context } from "../context.ts";
-import { errorCode } from "../errors.ts";
-import { within } from "../lifecycle.ts";
 import { type KafkaCluster, kafkaErrorType } from "./kafka-client.ts";
 import type { KafkaLine } from "./kafka-line.ts";
 import { type FetchedPartition, readableOf, recordToMessage } from "./kafka-records.ts";
@@ -12,8 +10,6 @@ import { type FetchedPartition, readableOf, recordToMessage } from "./kafka-reco
 /** How long a fetch waits for messages; where a line had no room, it looks again soon. */
 const WAIT_MS = 250;
 const CROWDED_WAIT_MS = 10;
-/** A fetch that has not answered after so long never will, however open its connection looks. */
-const SILENT_MS = 8_000;
 const FETCH_BYTES = 8 * 1024 * 1024;
 const PARTITION_BYTES = 1024 * 1024;
 /** A line is read on while it has fewer messages, and fewer bytes, ahead than this. */
@@ -65,23 +61,21 @@ export class KafkaReader {
 
   async #fetch(leader: string, wanted: readonly KafkaLine[], crowded: boolean): Promise<void> {
     const { topic, cluster, signal } = this.#parts;
-    const { clock } = this.#context;
     const from = new Map(wanted.map((line) => [line, line.nextOffset]));
     try {
       const partitions = wanted.map(({ shard, nextOffset }) => ({
         ...{ partition: shard, fetchOffset: String(nextOffset), maxBytes: PARTITION_BYTES },
       }));
-      const answer = await within(clock, SILENT_MS, `a fetch from broker ${leader}`, async () =>
-        (await cluster.broker(leader)).fetch({
-          ...{ isolationLevel: READ_COMMITTED, maxWaitTime: crowded ? CROWDED_WAIT_MS : WAIT_MS, minBytes: 1 },
-          ...{ maxBytes: FETCH_BYTES, topics: [{ topic, partitions }] },
-        }),
-      );
+      const broker = await cluster.broker(leader);
+      const answer = await broker.fetch({
+        ...{ isolationLevel: READ_COMMITTED, maxWaitTime: crowded ? CROWDED_WAIT_MS : WAIT_MS, minBytes: 1 },
+        ...{ maxBytes: FETCH_BYTES, topics: [{ topic, partitions }] },
+      });
       this.#failures = 0;
       const fetched = (answer as { responses: { partitions: FetchedPartition[] }[] }).responses;
       for (const part of fetched.flatMap((each) => each.partitions)) this.#take(part, from);
     } catch (error) {
-      if (!signal.aborted) await this.#failed(error, leader);
+      if (!signal.aborted) await this.#failed(error);
     } finally {
       this.#busy.delete(leader);
       if (!signal.aborted) this.pump();
@@ -102,8 +96,7 @@ export class KafkaReader {
     news();
   }
 
-  async #failed(error: unknown, leader: string): Promise<void> {
-    if (errorCode(error) === "TIMED_OUT") await this.#parts.cluster.hangUp(leader).catch(() => {});
+  async #failed(error: unknown): Promise<void> {
     if (kafkaErrorType(error) === "OFFSET_OUT_OF_RANGE") {
       await this.#moveInto().catch((inner: unknown) => this.#recover(inner));
       return;

@@ -24,7 +24,7 @@ import type { Batch, OutgoingMessage, SubscribeOptions, Subscription, TopicMessa
 const POISON_STRIKES = 5;
 const DEFAULT_MAX_MESSAGES = 200;
 const RETRY_MS = 1_000;
-const CLOSE_MS = 2_000;
+const CLOSE_MS = 1_500;
 /** How long a batch that is out may hold up the group's sharing anew; a longer one may be handed out twice. */
 const DRAIN_MS = 5_000;
 /** How often it is looked whether the topic has grown. */
@@ -34,8 +34,9 @@ const STUCK_MS = 30_000;
 
 export interface KafkaSubscriptionParts extends KafkaMemberOf {
   options: SubscribeOptions;
-  /** Of its own; the subscription closes it. */
+  /** Of its own; the subscription closes it, and then hangs up. */
   cluster: KafkaCluster;
+  hangUp: () => void;
   /** Creates the topic where it is missing. */
   prepare: () => Promise<unknown>;
   bury: (letter: OutgoingMessage) => Promise<void>;
@@ -304,6 +305,7 @@ export class KafkaSubscription implements Subscription {
     await within(clock, CLOSE_MS, "leaving the group", () => left).catch(() => {});
     this.#membership.lines.clear();
     await within(clock, CLOSE_MS, "disconnecting", () => this.#parts.cluster.close()).catch(() => {});
+    this.#parts.hangUp();
     this.#onClosed();
   }
 }

@@ -27,6 +27,7 @@ import {
 
 /** Partitions are counted again after so long: a topic may grow while we run. */
 const COUNTED_MS = 10_000;
+const CLOSE_MS = 1_000;
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 1_000;
 
@@ -48,27 +49,32 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
   const { leave = leaveProcess, compression = "none" } = settings;
   const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
   let started: Started | undefined;
+  /** kafkajs waits for answers before it disconnects. */
+  const gently = (what: string, end: () => Promise<unknown>) => within(clock, CLOSE_MS, what, end).catch(() => {});
   const live = (): Started => {
     if (started === undefined) throw new VigilaneError("STOPPED", "the topics are not started");
     return started;
   };
 
   const base = service("topics on Kafka", context, async (acquired, signal) => {
-    const kafka = createKafka(settings, "vigilane", context);
-    const admin = acquired.add(kafka.admin(), "admin client", (a) => a.disconnect());
+    const { kafka, hangUp } = createKafka(settings, "vigilane", context);
+    acquired.add(kafka, "connections", hangUp);
+    const admin = acquired.add(kafka.admin(), "admin client", (a) => gently("the admin client", () => a.disconnect()));
     await untilDone(context, signal, "connecting to Kafka", () => admin.connect());
     const at: Started = {
       ...{ kafka, admin, signal, partitions: new Map(), asked: new Map(), subscriptions: new Set() },
       publisher: new KafkaPublisher({ kafka, signal, compression, prepare: (topic) => prepare(topic) }, context),
     };
-    acquired.add(at, "clients", async () => {
-      await Promise.all([...at.asked.values()].map(({ cluster }) => cluster.close()));
-      await at.publisher.close();
-    });
+    acquired.add(at, "clients", () =>
+      gently("the clients", async () => {
+        await Promise.all([...at.asked.values()].map(({ cluster }) => cluster.close()));
+        await at.publisher.close();
+      }),
+    );
     acquired.add(at, "subscriptions", async () => {
       started = undefined;
       await Promise.all([...at.subscriptions].map((subscription) => subscription.close()));
-      await within(clock, 2_000, "publishing what waits", () => at.publisher.idle()).catch(() => {});
+      await gently("publishing what waits", () => at.publisher.idle());
     });
     started = at;
   });
@@ -144,9 +150,10 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     subscribe(topic: string, options: SubscribeOptions) {
       const at = live();
       const { group, consumer, from = "earliest" } = options;
+      const { kafka, hangUp } = createKafka(settings, clientIdOf(consumer), context);
       const parts = {
-        ...{ topic, group, consumer, from, options, leave, sessionMs: settings.leaseMs ?? 6_000 },
-        cluster: new KafkaCluster(createKafka(settings, clientIdOf(consumer), context), topic),
+        ...{ topic, group, consumer, from, options, leave, hangUp, sessionMs: settings.leaseMs ?? 6_000 },
+        cluster: new KafkaCluster(kafka, topic),
         prepare: () => partitionsOf(at, topic),
         bury: (letter: OutgoingMessage) => bury(topic, letter),
       };

@@ -25,9 +25,8 @@ describe.skipIf(!javaThere)("three real Kafka nodes", () => {
   }, 180_000);
   afterAll(() => kafka.stop());
 
-  test(`${KILLS} leaders killed lose nothing, and reading goes on each time`, {
-    timeout: 120_000 + KILLS * 60_000,
-  }, async () => {
+  /** A topic that is published to and read from without a pause, until `finish`, which judges it. */
+  async function flow() {
     const topic = `t-${randomUUID()}`;
     const settings = { brokers: kafka.brokers, retentionMs: 3_600_000, maxBytesPerTopic: 2 ** 30, shards: 6 };
     const log = createKafkaTopicLog(settings, context);
@@ -38,15 +37,8 @@ describe.skipIf(!javaThere)("three real Kafka nodes", () => {
     onTestFinished(() => admin.disconnect());
     await admin.connect();
     const partitions = async () => (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0]?.partitions ?? [];
-    const inStep = () =>
-      expect
-        .poll(async () => (await partitions().catch(() => [])).map(({ isr }) => isr.length), {
-          timeout: 90_000,
-          interval: 200,
-        })
-        .toEqual(upTo(6).map(() => 3));
+    const copies = async () => (await partitions().catch(() => [])).map(({ isr }) => isr.length);
 
-    // Published without a pause, by number; what resolved has to be there for ever.
     const keys = keysOf(12);
     const acknowledged = new Map(keys.map((key) => [key, -1]));
     const lowest = () => Math.min(...acknowledged.values());
@@ -68,32 +60,64 @@ describe.skipIf(!javaThere)("three real Kafka nodes", () => {
       }
     })();
     const read = () => Math.min(...keys.map((key) => seen.get(key)?.at(-1) ?? -1));
+    return {
+      inStep: () => expect.poll(copies, { timeout: 90_000, interval: 200 }).toEqual(upTo(6).map(() => 3)),
+      async leaderOf(partition: number) {
+        const leader = (await partitions()).find(({ partitionId }) => partitionId === partition)?.leader;
+        return kafka.nodes.find(({ id }) => id === leader);
+      },
+      /** Publishing and reading get on from here. */
+      async goesOn() {
+        const at = lowest();
+        await expect.poll(lowest, { timeout: ON_AGAIN_MS, interval: 50 }).toBeGreaterThan(at + 20);
+        await expect.poll(read, { timeout: ON_AGAIN_MS, interval: 50 }).toBeGreaterThan(at + 20);
+      },
+      async finish() {
+        stop.abort();
+        await Promise.all(publishing);
+        const total = (key: string) => (acknowledged.get(key) ?? -1) + 1;
+        await expect
+          .poll(() => keys.every((key) => seen.get(key)?.includes(total(key) - 1)), { timeout: ON_AGAIN_MS })
+          .toBe(true);
+        await subscription.close();
+        await reading;
+        for (const key of keys) {
+          const numbers = seen.get(key) ?? [];
+          // Repetitions are allowed to a reader, but every first time is in order and none is missing.
+          expect(numbers.filter((n, i) => numbers.indexOf(n) === i)).toEqual(upTo(total(key)));
+        }
+        const audit = new TopicReader(log, topic, { group: "audit", consumer: "a" });
+        const inLog = await audit.take(sumOf(keys.map(total)));
+        // And in the log itself each stands once: a send that was tried again was known by its sequence number.
+        for (const key of keys) expect(numbersOf(inLog, key)).toEqual(upTo(total(key)));
+        expect((await log.lag(topic, "audit")).messages).toBe(0);
+      },
+    };
+  }
+
+  test(`${KILLS} leaders killed lose nothing, and reading goes on each time`, {
+    timeout: 120_000 + KILLS * 60_000,
+  }, async () => {
+    const { inStep, leaderOf, goesOn, finish } = await flow();
     for (const kill of upTo(KILLS)) {
       await inStep();
-      const leader = (await partitions()).find(({ partitionId }) => partitionId === kill % 6)?.leader;
-      const node = kafka.nodes.find(({ id }) => id === leader);
+      const node = await leaderOf(kill % 6);
       await node?.kill("SIGKILL");
-      const at = lowest();
-      await expect.poll(lowest, { timeout: ON_AGAIN_MS, interval: 50 }).toBeGreaterThan(at + 20);
-      await expect.poll(read, { timeout: ON_AGAIN_MS, interval: 50 }).toBeGreaterThan(at + 20);
+      await goesOn();
       await node?.start();
     }
-    stop.abort();
-    await Promise.all(publishing);
-    const total = (key: string) => (acknowledged.get(key) ?? -1) + 1;
-    await expect
-      .poll(() => keys.every((key) => seen.get(key)?.includes(total(key) - 1)), { timeout: ON_AGAIN_MS })
-      .toBe(true);
-    await subscription.close();
-    await reading;
-    for (const key of keys) {
-      const numbers = seen.get(key) ?? [];
-      // Repetitions are allowed to a reader, but every first time is in order and none is missing.
-      expect(numbers.filter((n, i) => numbers.indexOf(n) === i)).toEqual(upTo(total(key)));
-    }
-    const inLog = await new TopicReader(log, topic, { group: "audit", consumer: "a" }).take(sumOf(keys.map(total)));
-    // And in the log itself each stands once: a send that was tried again was known by its sequence number.
-    for (const key of keys) expect(numbersOf(inLog, key)).toEqual(upTo(total(key)));
+    await finish();
+  });
+
+  test("a leader that stands still, its connections open, holds nobody up for long", { timeout: 240_000 }, async () => {
+    const { inStep, leaderOf, goesOn, finish } = await flow();
+    await inStep();
+    const node = await leaderOf(0);
+    await node?.kill("SIGSTOP");
+    await goesOn();
+    await node?.kill("SIGCONT");
+    await inStep();
+    await finish();
   });
 });
 
