@@ -12,6 +12,7 @@ import { join } from "node:path";
 import type { Clock, Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { serverProperties } from "./kafka-properties.ts";
+import { Leash } from "./leash-holder.ts";
 import { findOnPath, freePort } from "./programs.ts";
 
 export interface LocalKafkaOptions {
@@ -66,18 +67,22 @@ export function findJava(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 /** Resolves when every node accepts connections; a node that was formatted before keeps its data, id and ports. */
-export async function startLocalKafka(
-  options: LocalKafkaOptions,
-  { clock }: Pick<Context, "clock">,
-): Promise<LocalKafka> {
+export async function startLocalKafka(options: LocalKafkaOptions, context: Context): Promise<LocalKafka> {
+  const { clock } = context;
   const java = findJava();
   const plan = await planCluster(options);
-  const nodes = plan.nodes.map((ports, i) => localNode(java, options, i + 1, ports, clock));
-  const stop = async () => void (await Promise.all(nodes.map((node) => node.stop())));
+  const leash = new Leash(context);
+  const place: Place = { java, leash, clock, options };
+  const nodes = plan.nodes.map((ports, i) => localNode(place, i + 1, ports));
+  const stop = async () => {
+    await Promise.all(nodes.map((node) => node.stop()));
+    await leash.close();
+  };
   try {
+    await leash.start();
     await Promise.all(
       plan.nodes.map(async (_, i) => {
-        await format(java, options, plan, i + 1);
+        await format(place, plan, i + 1);
         await nodes[i]?.start();
       }),
     );
@@ -86,6 +91,14 @@ export async function startLocalKafka(
     throw error;
   }
   return { brokers: nodes.map((node) => node.address), nodes, stop };
+}
+
+interface Place {
+  java: string;
+  /** Ends what is left of the nodes when this process is killed. */
+  leash: Leash;
+  clock: Clock;
+  options: LocalKafkaOptions;
 }
 
 interface Ports {
@@ -126,18 +139,20 @@ async function planCluster({ data, nodes, port }: LocalKafkaOptions): Promise<Pl
 const folderOf = (options: LocalKafkaOptions, id: number) => join(options.data, `node-${id}`);
 const propertiesOf = (options: LocalKafkaOptions, id: number) => join(folderOf(options, id), "server.properties");
 
-async function format(java: string, options: LocalKafkaOptions, plan: Plan, id: number): Promise<void> {
+async function format(place: Place, plan: Plan, id: number): Promise<void> {
+  const { options } = place;
   const folder = folderOf(options, id);
   await mkdir(folder, { recursive: true });
   await writeFile(propertiesOf(options, id), serverProperties(id, plan.nodes, folder, options.extra ?? []));
   if (existsSync(join(folder, "log", "meta.properties"))) return;
   const args = ["format", "-t", plan.clusterId, "-c", propertiesOf(options, id), ...(options.format ?? [])];
-  const child = launch(java, options.jars, "kafka.tools.StorageTool", args);
+  const child = launch(place, "kafka.tools.StorageTool", args);
   const [code] = (await once(child.process, "exit")) as [number | null];
   if (code !== 0) throw failed(`node ${id} could not be formatted (${code})`, child.said());
 }
 
-function localNode(java: string, options: LocalKafkaOptions, id: number, ports: Ports, clock: Clock): KafkaNode {
+function localNode(place: Place, id: number, ports: Ports): KafkaNode {
+  const { clock } = place;
   let child: ReturnType<typeof launch> | undefined;
   const running = () => child !== undefined && child.process.exitCode === null && child.process.signalCode === null;
   const ended = async () => {
@@ -152,7 +167,7 @@ function localNode(java: string, options: LocalKafkaOptions, id: number, ports: 
     ended,
     async start() {
       if (running()) return;
-      const begun = launch(java, options.jars, "kafka.Kafka", [propertiesOf(options, id)]);
+      const begun = launch(place, "kafka.Kafka", [propertiesOf(place.options, id)]);
       child = begun;
       const died = once(begun.process, "exit").then(() => {
         throw failed(`node ${id} ended at its start`, begun.said());
@@ -178,9 +193,11 @@ function localNode(java: string, options: LocalKafkaOptions, id: number, ports: 
   return node;
 }
 
-/** Java with our jars; it never outlives this process, and its last lines are kept for an error. */
-function launch(java: string, jars: string, main: string, args: readonly string[]) {
-  const child: ChildProcess = spawn(java, [...MEMORY, "-cp", join(jars, "*"), main, ...args], {
+/** Java with our jars, in a process group of its own; it never outlives this process, and its last lines are kept for an error. */
+function launch({ java, leash, options }: Place, main: string, args: readonly string[]) {
+  const child: ChildProcess = spawn(java, [...MEMORY, "-cp", join(options.jars, "*"), main, ...args], {
+    detached: true,
+    windowsHide: true,
     stdio: ["ignore", "pipe", "pipe"],
   });
   let said = "";
@@ -190,9 +207,11 @@ function launch(java: string, jars: string, main: string, args: readonly string[
   child.stdout?.on("data", keep);
   child.stderr?.on("data", keep);
   child.on("error", (error) => keep(Buffer.from(String(error))));
-  const killWithUs = () => void child.kill("SIGKILL");
-  process.on("exit", killWithUs);
-  child.once("exit", () => process.off("exit", killWithUs));
+  const { pid } = child;
+  if (pid !== undefined) {
+    leash.hold(pid, "store");
+    child.once("exit", () => leash.release(pid));
+  }
   return { process: child, said: () => said };
 }
 

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Kafka, logLevel } from "kafkajs";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { checkPortFree } from "../../src/supervisor/programs.ts";
 import { javaThere, startKafka } from "../support/kafka.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
@@ -54,6 +55,19 @@ describe.skipIf(!javaThere)("a real broker from Apache Kafka's jars", () => {
     const refused = new Kafka({ brokers, logLevel: logLevel.NOTHING, retry: { retries: 0 } }).admin();
     await expect(refused.connect()).rejects.toThrow(/ECONNREFUSED|Connection/);
   });
+});
+
+test.skipIf(!javaThere)("a broker ends also when its command is killed with -9", { timeout: 120_000 }, async () => {
+  const data = mkdtempSync(join(tmpdir(), "vigilane-kafka-local-"));
+  onTestFinished(() => rmSync(data, { recursive: true, force: true }));
+  const child = spawn(process.execPath, [MAIN, "kafka-local", "--data", data], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const [line] = (await once(createInterface(child.stdout), "line")) as [string];
+  const port = Number(line.split(":")[1]);
+  child.kill("SIGKILL");
+  await expect.poll(() => checkPortFree(port, "127.0.0.1", "test"), { timeout: 3 * 5_000 }).toBeUndefined();
 });
 
 test("without Java it says so, and what to do", () => {

@@ -26,7 +26,7 @@ export interface TestKafkaOptions {
   format?: readonly string[];
 }
 
-/** Resolves when it accepts connections; the caller stops it. It never outlives this process. */
+/** Resolves when it accepts connections; the caller stops it. It never outlives this process, however that ends. */
 export async function startKafka(options: TestKafkaOptions = {}): Promise<LocalKafka> {
   const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
   const jars = await ensureKafkaJars(process.env.VIGILANE_CACHE ?? defaultCacheFolder(), context);
@@ -36,6 +36,7 @@ export async function startKafka(options: TestKafkaOptions = {}): Promise<LocalK
     ...kafka,
     async stop() {
       await Promise.all(kafka.nodes.map((node) => node.kill("SIGKILL")));
+      await kafka.stop();
       rmSync(data, { recursive: true, force: true });
     },
   };
