@@ -5,26 +5,25 @@
  * partition assigner. Its own consumer is not run: it stays on a dead leader's partitions, and its commits cannot be
  * fenced (docs/decisions/011-kafkajs.md). The group's protocol is ours (kafka-membership.ts), by the same brokers.
  */
-import {
+import kafkajs, {
   type Admin,
   type Assigner,
-  AssignerProtocol,
   type Broker,
   type Cluster,
-  CompressionCodecs,
-  CompressionTypes,
-  Kafka,
+  type Kafka,
   type KafkaConfig,
   type LogEntry,
-  logLevel,
   type Producer,
 } from "kafkajs";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { within } from "../lifecycle.ts";
-
 import { CODECS } from "./kafka-codecs.ts";
 import { kafkaSockets, type SocketOrder } from "./kafka-sockets.ts";
+
+// A CommonJS package: Node sees only some of its exports by name.
+const { CompressionCodecs, CompressionTypes, logLevel } = kafkajs;
+export const { AssignerProtocol } = kafkajs;
 
 CompressionCodecs[CompressionTypes.Snappy] = () => CODECS.snappy;
 CompressionCodecs[CompressionTypes.LZ4] = () => CODECS.lz4;
@@ -40,7 +39,7 @@ export const COMPRESSIONS = {
 } as const;
 export type Compression = keyof typeof COMPRESSIONS;
 
-export { type Admin, AssignerProtocol, type Kafka, type Producer };
+export type { Admin, Kafka, Producer };
 
 /** The requests of a broker that kafkajs has and its types leave out. Offsets are decimal text. */
 export interface KafkaBroker extends Pick<Broker, "fetch" | "isConnected"> {
@@ -111,7 +110,7 @@ export function createKafka({ brokers }: KafkaConnection, clientId: string, { lo
       ({ namespace, log: { message, ...more } }: LogEntry) =>
         log.debug({ namespace, ...more, stack: undefined, timestamp: undefined }, `kafkajs: ${message}`),
   };
-  return { kafka: new Kafka(config), hangUp: () => sockets.hangUp() };
+  return { kafka: new kafkajs.Kafka(config), hangUp: () => sockets.hangUp() };
 }
 
 /** How many brokers the cluster has. Rejects with BROKER_AWAY, or BROKER_REFUSED, within seconds. */
