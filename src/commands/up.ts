@@ -22,6 +22,7 @@ import { statusLine } from "../supervisor/status-line.ts";
 import { onStopSignals } from "../supervisor/stop-signals.ts";
 import { createSupervisor, rolesFor, type Supervisor } from "../supervisor/supervisor.ts";
 import { processTerminal, type Terminal } from "../supervisor/terminal.ts";
+import { askKafka } from "../topics/kafka-client.ts";
 import { openTopicLog } from "../topics/open-topic-log.ts";
 
 const STATUS_EVERY_MS = 15_000;
@@ -35,6 +36,8 @@ export async function up(argv: readonly string[]): Promise<number> {
   const context: Context = { clock: systemClock, log: terminal.log };
   refuseOpenHost(settings);
   refuseEndlessReport(settings);
+  // A role alone waits for its broker; who starts everything is told at once.
+  if (settings.kafkaBrokers.length > 0) await askKafka({ brokers: settings.kafkaBrokers }, context);
   const { set, needsProvider } = await readKeys(settings); // reports its faults before anything is started
   const file = camerasFile(settings);
   if (file !== undefined) settings.cameras = file; // the roles read the same one

@@ -32,6 +32,14 @@ test("a broker that is no host:port is refused by up and by a role alone", async
   }
 });
 
+test("up says within seconds that no broker answers", async () => {
+  const since = performance.now();
+  const { code, said, started } = await refused(["up"], { KAFKA_BROKERS: "127.0.0.1:1" });
+  expect([code, started]).toEqual([1, false]);
+  expect(said).toMatch(/no broker answers at 127\.0\.0\.1:1.*BROKER_AWAY.*Start the Kafka broker again/s);
+  expect(performance.now() - since).toBeLessThan(3 * 5_000);
+});
+
 test("a report of a run without an end is refused, since it would never be written", async () => {
   const { code, said, started } = await refused(["up", "--report", "report.json"]);
   expect([code, started]).toEqual([2, false]);
