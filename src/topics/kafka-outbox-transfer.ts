@@ -67,12 +67,11 @@ export function createKafkaOutboxTransfer(
 
   /** Ends it in the background: whoever was fenced, or is in doubt, must not go on with the same producer. */
   function drop(): Promise<unknown> {
-    const dropped = writer;
+    const dropped = [...clusters.values()].map((cluster) => cluster.close());
+    if (writer) dropped.push(writer.producer.disconnect().catch(() => {}));
+    clusters.clear();
     writer = undefined;
-    return Promise.all([
-      dropped?.producer.disconnect().catch(() => {}),
-      ...[...clusters.values()].map((cluster) => cluster.close()),
-    ]).finally(() => clusters.clear());
+    return Promise.all(dropped);
   }
 
   async function clusterOf(topic: string): Promise<KafkaCluster> {

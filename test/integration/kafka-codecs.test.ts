@@ -10,7 +10,7 @@ import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
 import { CODECS, snappyBlocks } from "../../src/topics/kafka-codecs.ts";
 import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import { keyToShard, keyToShardByCrc32 } from "../../src/topics/key-to-shard.ts";
-import { javaThere, startKafka } from "../support/kafka.ts";
+import { brokerThere, someKafka } from "../support/kafka.ts";
 import { TopicReader } from "../support/topic-reader.ts";
 
 const context = { clock: systemClock, log: pino({ level: "silent" }) };
@@ -19,10 +19,10 @@ const KEYS = Array.from({ length: 20 }, (_, n) => `camera-${n}`);
 /** Compresses well, and is longer than one block of Java's snappy stream (32 KiB). */
 const textOf = (key: string) => `${key} ${"ü{}[]0123456789".repeat(4_000)}`;
 
-describe.skipIf(!javaThere || !kcatThere)("compressed messages on a real Kafka broker", () => {
+describe.skipIf(!brokerThere || !kcatThere)("compressed messages on a real Kafka broker", () => {
   let kafka: LocalKafka;
   beforeAll(async () => {
-    kafka = await startKafka();
+    kafka = await someKafka();
   }, 120_000);
   afterAll(() => kafka.stop());
 

@@ -7,12 +7,12 @@ import type { TopicLogFixture } from "../conformance/topic-log-scene.ts";
 import { startKafka } from "./kafka.ts";
 import { openTopicLog, type TopicLogSpec } from "./open-topic-log.ts";
 
-/** To be called inside of a `describe`. */
-export function kafkaFixture(): TopicLogFixture {
+/** To be called inside of a `describe`. `start`: someKafka for tests that never crash the store. */
+export function kafkaFixture(start: () => Promise<LocalKafka> = startKafka): TopicLogFixture {
   const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
   let kafka: LocalKafka;
   beforeAll(async () => {
-    kafka = await startKafka();
+    kafka = await start();
   }, 120_000);
   afterAll(() => kafka.stop());
 

@@ -1,6 +1,7 @@
 /**
  * A real Kafka broker for tests (or three): Apache Kafka's own jars, downloaded once into the cache, in a temporary folder
  * and on free ports. It needs Java; where there is none, `javaThere` is false and the tests that need a broker are skipped.
+ * Tests that only publish and read take the brokers of KAFKA_BROKERS instead, where that is set (a Redpanda, say).
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,6 +19,15 @@ export const javaThere = (() => {
     return false;
   }
 })();
+
+/** A broker to publish to and read from: that of KAFKA_BROKERS, or one of our own. */
+export const brokerThere = javaThere || Boolean(process.env.KAFKA_BROKERS);
+
+/** As startKafka, but for tests that kill nothing: with KAFKA_BROKERS it has no nodes, and nothing is started. */
+export async function someKafka(): Promise<LocalKafka> {
+  const given = process.env.KAFKA_BROKERS?.split(",").filter(Boolean) ?? [];
+  return given.length > 0 ? { brokers: given, nodes: [], stop: async () => {} } : startKafka();
+}
 
 export interface TestKafkaOptions {
   nodes?: 1 | 3;
