@@ -173,7 +173,7 @@ function localNode(place: Place, id: number, ports: Ports): KafkaNode {
         throw failed(`node ${id} ended at its start`, begun.said());
       });
       died.catch(() => {});
-      await Promise.race([untilAccepts(ports.client, id, begun.said, clock), died]);
+      await Promise.race([untilAccepts(ports.client, id, begun, clock), died]);
     },
     async kill(signal) {
       if (!child || !running()) return;
@@ -201,8 +201,12 @@ function launch({ java, leash, options }: Place, main: string, args: readonly st
     stdio: ["ignore", "pipe", "pipe"],
   });
   let said = "";
+  let started = false;
   const keep = (text: Buffer) => {
-    said = (said + text.toString()).slice(-4_000);
+    const all = said + text.toString();
+    // Looked for in all that it says: much more may follow at once.
+    started ||= /Kafka Server started/.test(all);
+    said = all.slice(-4_000);
   };
   child.stdout?.on("data", keep);
   child.stderr?.on("data", keep);
@@ -212,14 +216,14 @@ function launch({ java, leash, options }: Place, main: string, args: readonly st
     leash.hold(pid, "store");
     child.once("exit", () => leash.release(pid));
   }
-  return { process: child, said: () => said };
+  return { process: child, said: () => said, started: () => started };
 }
 
-async function untilAccepts(port: number, id: number, said: () => string, clock: Clock): Promise<void> {
+async function untilAccepts(port: number, id: number, begun: ReturnType<typeof launch>, clock: Clock) {
   for (const until = clock.monotonicMs() + START_MS; clock.monotonicMs() < until; await clock.sleep(100)) {
-    if (/Kafka Server started/.test(said()) && (await accepts(port))) return;
+    if (begun.started() && (await accepts(port))) return;
   }
-  throw failed(`node ${id} did not accept connections within ${START_MS / 1000} s`, said());
+  throw failed(`node ${id} did not accept connections within ${START_MS / 1000} s`, begun.said());
 }
 
 function accepts(port: number): Promise<boolean> {
