@@ -24,6 +24,8 @@ const LONGEST = [
   "supervisor",
   "frame-source-rtsp",
   "redis-topic-log",
+  "kafka-topic-log-processes",
+  "kafka-leader-kills",
 ];
 
 class LongestFirst extends BaseSequencer {

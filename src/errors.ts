@@ -53,6 +53,26 @@ export const ERRORS = {
     blames: "machine",
     remedy: "Check the network, or put the file at the path that is named.",
   },
+  JAVA_MISSING: {
+    retry: "never",
+    blames: "machine",
+    remedy: "Install Java 17 or later (Debian: default-jre-headless), or set JAVA_HOME.",
+  },
+  BROKER_FAILED: {
+    retry: "later",
+    blames: "machine",
+    remedy: "Read the broker's last lines above, mend the cause, then start again.",
+  },
+  BROKER_AWAY: {
+    retry: "later",
+    blames: "machine",
+    remedy: "Start the Kafka broker again, or correct KAFKA_BROKERS; everything goes on by itself when it is back.",
+  },
+  BROKER_REFUSED: {
+    retry: "never",
+    blames: "setting",
+    remedy: "Give this user the rights on the topics and groups that are named, or correct the broker's settings.",
+  },
   FFMPEG_MISSING: { retry: "never", blames: "machine", remedy: "Install ffmpeg, or set FFMPEG_PATH." },
   MODEL_UNREADABLE: {
     retry: "never",

@@ -1,4 +1,4 @@
-/** The command line: `vigilane up | load | try | doctor | keys | <role> | --help | --version`. */
+/** The command line: `vigilane up | load | try | doctor | keys | kafka-local | <role> | --help | --version`. */
 import { errorCode, explain } from "./errors.ts";
 import { ROLES, type Role } from "./settings.ts";
 import { version } from "./version.ts";
@@ -26,6 +26,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return (await import("./commands/doctor.ts")).doctor(rest);
     case "keys":
       return (await import("./commands/keys.ts")).keys(rest);
+    case "kafka-local":
+      return (await import("./commands/kafka-local.ts")).kafkaLocal(rest);
     default:
       if (isRole(command)) return (await import("./commands/role.ts")).runRole(command, rest);
       process.stderr.write(`vigilane: there is no command "${command}". \`vigilane --help\` shows them all.\n`);

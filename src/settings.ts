@@ -91,7 +91,27 @@ export const Settings = z.object({
     .describe(
       "How the store that we start ourselves runs: redis (redis-server or valkey-server on the PATH), wasm (in memory), or auto: redis when it is there.",
     ),
-  kafkaBrokers: list().default([]).describe("Kafka brokers; not supported yet: set, it is refused at start."),
+  kafkaBrokers: list()
+    .pipe(z.array(z.string().regex(/^[^\s:/]+:\d{1,5}$|^\[[0-9a-f:.]+\]:\d{1,5}$/i, "has to be host:port")))
+    .default([])
+    .describe(
+      "Kafka or Redpanda brokers (host:port,host:port) that keep the topics; some of them are enough. Default none: the topics are in the store.",
+    ),
+  kafkaPartitioner: z
+    .enum(["murmur2", "crc32"])
+    .default("murmur2")
+    .describe(
+      "How a camera's partition is chosen when we write to Kafka: murmur2, as Java's producers do, or crc32, as librdkafka's (and so the older Python producers) do. Default murmur2.",
+    ),
+  kafkaCompression: z
+    .enum(["none", "gzip", "snappy", "lz4", "zstd"])
+    .default("none")
+    .describe("Compression of what we write to Kafka; all of them are read. Default none."),
+  kafkaExactlyOnce: flag()
+    .default(true)
+    .describe(
+      "Results are written to Kafka in transactions, each outcome once for readers of committed messages (librdkafka's default). Default true; false: plain sends, quicker, and after a crash one may come twice.",
+    ),
   cameras: z
     .string()
     .optional()

@@ -10,6 +10,9 @@ import type { Batch, Subscription, TopicMessage } from "../topics/topic-log.ts";
 import { groupsToTasks, messageIdOf, type NewTask } from "./groups-to-tasks.ts";
 import { readDetection } from "./read-detection.ts";
 
+/** Of the largest offset that Kafka can have. */
+const ORDER_DIGITS = 19;
+
 export interface AdmitParts {
   detections: Subscription;
   room: WaitingRoom;
@@ -176,6 +179,11 @@ function isFaultOfMessage(error: unknown): boolean {
   );
 }
 
+/** The place in the log as text that is compared as text, number by number, so that 10 comes after 9. */
+function orderOf({ shard, position }: TopicMessage): string {
+  return `${shard}-${position.replaceAll(/\d+/g, (number) => number.padStart(ORDER_DIGITS, "0"))}`;
+}
+
 async function toArrival(
   { task, inlineImage, failed }: NewTask,
   messageId: string,
@@ -187,5 +195,5 @@ async function toArrival(
       ? await images.put(safeName(String(task.cameraId)), safeName(task.taskId), inlineImage)
       : null;
   const complete: AssessmentTask = stored ? { ...task, imageUrl: stored } : task;
-  return { task: complete, messageId, order: `${message.shard}-${message.position}`, ...(failed && { failed }) };
+  return { task: complete, messageId, order: orderOf(message), ...(failed && { failed }) };
 }

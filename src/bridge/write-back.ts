@@ -11,9 +11,9 @@ import { KEYS } from "../names.ts";
 import type { OutgoingMessage } from "../topics/topic-log.ts";
 import { OutboxFields, outcomeToResult } from "./outcome-to-result.ts";
 
-/** Appends and advances in one step; entries that are gone from the outbox are skipped. */
+/** Appends and advances in one step; entries that are gone from the outbox are skipped. Resolves with how many moved. */
 export interface Transfer {
-  transfer(topic: string, entries: readonly { outboxId: string; message: OutgoingMessage }[]): Promise<unknown>;
+  transfer(topic: string, entries: readonly { outboxId: string; message: OutgoingMessage }[]): Promise<number>;
 }
 
 export interface WriteBackParts {
@@ -67,8 +67,13 @@ export async function writeBack(parts: WriteBackParts, context: Context, signal:
     if (entries.length === 0) return;
     const nowMs = await parts.storeNowMs();
     const due = parts.olderConsumers ? await withoutHeldBack(entries, nowMs, parts) : entries;
-    if (due.length > 0) await publish(due, nowMs, parts);
-    else await clock.sleep(25, signal);
+    if (due.length === 0) return clock.sleep(25, signal);
+    try {
+      if ((await publish(due, nowMs, parts)) === 0) await clock.sleep(25, signal);
+    } catch (error) {
+      ownedAtMs = Number.NEGATIVE_INFINITY; // perhaps another writer is at it by now: asked before the next try
+      throw error;
+    }
   });
   await parts.commands
     .eval(
@@ -113,14 +118,15 @@ async function publish(
   entries: Entry[],
   publishedAt: number,
   { transfer, resultsTopic, revisionsTopic, olderConsumers }: WriteBackParts,
-) {
+): Promise<number> {
   const isRevision = ({ fields }: Entry) => olderConsumers && fields.revision > 1;
+  let moved = 0;
   for (const [topic, some] of [
     [resultsTopic, entries.filter((entry) => !isRevision(entry))],
     [revisionsTopic, entries.filter(isRevision)],
   ] as const) {
     if (some.length === 0) continue;
-    await transfer.transfer(
+    moved += await transfer.transfer(
       topic,
       some.map(({ outboxId, fields }) => {
         const result = outcomeToResult(fields, publishedAt);
@@ -135,6 +141,7 @@ async function publish(
       }),
     );
   }
+  return moved;
 }
 
 /** Without those that should wait a little for the older pipeline's own write. */

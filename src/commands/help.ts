@@ -1,5 +1,6 @@
 /** What `--help` shows: every command and, from the schema itself, every setting with its meaning and default. */
 import { describeSettings } from "../config.ts";
+import { KAFKA_LOCAL_HELP } from "./kafka-local.ts";
 import { keysHelp } from "./keys-help.ts";
 
 const COMMANDS: readonly [usage: string, meaning: string][] = [
@@ -17,6 +18,7 @@ const COMMANDS: readonly [usage: string, meaning: string][] = [
     "keys list | add | enable | disable | remove | confirm | verify | encrypt | decrypt | edit",
     "Looks at, tries and changes the keys' file, which a running system takes over. `keys --help` says more.",
   ],
+  ["kafka-local", "A real Kafka broker on this machine, without Docker (needs Java). `kafka-local --help` says more."],
   ["doctor", "Looks at everything that a start needs and says the remedy for what is wrong."],
   ["store | provider | detector | bridge", "One role by itself, for set-ups on several machines."],
   ["worker | results | gateway", "The same. REDIS_URL says where the store is."],
@@ -29,6 +31,7 @@ const INDENT = 6;
 /** The whole help, or that of a command that has one of its own: `keys` and its commands. */
 export function help(command?: string, rest: readonly string[] = []): string {
   if (command === "keys") return keysHelp(rest[0]);
+  if (command === "kafka-local") return KAFKA_LOCAL_HELP;
   const lines = [
     "vigilane watches many traffic and safety cameras with a vision LLM, in real time, within the quotas that providers give.",
     "",

@@ -16,7 +16,7 @@ import { faultsOf, showReport } from "../supervisor/report.ts";
 import { readRunFile } from "../supervisor/run-file.ts";
 import { onStopSignals } from "../supervisor/stop-signals.ts";
 import { prettyLine } from "../supervisor/terminal.ts";
-import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
+import { openTopicLog } from "../topics/open-topic-log.ts";
 
 /** What is offered. `rate`: groups a second of each camera. */
 export interface Offer {
@@ -60,16 +60,11 @@ async function offerAndReport(offer: Offer, settings: Settings, context: Context
     const { redisUrl = "" } = settings;
     const crops = await ensureLoadCrops(settings, context, stop.signal);
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
-    const topicSettings = {
-      redisUrl,
-      retentionMs: settings.topicRetentionHours * 3_600_000,
-      maxBytesPerTopic: settings.topicMaxBytes,
-    };
-    const topics = await acquired.start(createRedisTopicLog(topicSettings, context));
+    const topics = await acquired.start(openTopicLog(settings, redisUrl, context));
     const audit = createAudit(
       {
         redisUrl,
-        topics: createRedisTopicLog(topicSettings, context),
+        topics: openTopicLog(settings, redisUrl, context),
         freshnessSeconds: () => settings.freshnessSeconds,
         counts: (cameraId) => cameraId.startsWith("load-"),
       },

@@ -11,7 +11,6 @@ import { type Service, within } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
 import type { Role, Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
-import { refuseBroker } from "../supervisor/refused-settings.ts";
 
 /** What a role's wiring file gives: a service that may also say what it is busy with. */
 export type RoleService = Service & { detail?(): string };
@@ -35,7 +34,6 @@ const WIRING: Record<Role, () => Promise<CreateRole>> = {
 /** Runs until it is told to stop; resolves with the exit code. */
 export async function runRole(role: Role, argv: readonly string[]): Promise<number> {
   const { settings } = loadSettings(argv);
-  refuseBroker(settings);
   if (settings.redisUrl === undefined && role !== "store" && role !== "provider") {
     throw new VigilaneError("SETTINGS_INVALID", `the role ${role} by itself needs a store: REDIS_URL is not set`, {
       remedy: "Set REDIS_URL or --redis-url, or run everything with `vigilane up`.",

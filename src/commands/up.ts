@@ -15,14 +15,15 @@ import { type Audit, createAudit } from "../supervisor/audit.ts";
 import { offeredByCameras, quotaWarning } from "../supervisor/capacity.ts";
 import { type DataLock, lockData } from "../supervisor/data-lock.ts";
 import { camerasFile, prefetch } from "../supervisor/prefetch.ts";
-import { refuseBroker, refuseEndlessReport } from "../supervisor/refused-settings.ts";
+import { refuseEndlessReport } from "../supervisor/refused-settings.ts";
 import { faultsOf, showReport } from "../supervisor/report.ts";
 import { removeRunFile, writeRunFile } from "../supervisor/run-file.ts";
 import { statusLine } from "../supervisor/status-line.ts";
 import { onStopSignals } from "../supervisor/stop-signals.ts";
 import { createSupervisor, rolesFor, type Supervisor } from "../supervisor/supervisor.ts";
 import { processTerminal, type Terminal } from "../supervisor/terminal.ts";
-import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
+import { askKafka } from "../topics/kafka-client.ts";
+import { openTopicLog } from "../topics/open-topic-log.ts";
 
 const STATUS_EVERY_MS = 15_000;
 const DEMO_CAMERAS = 4;
@@ -34,8 +35,9 @@ export async function up(argv: readonly string[]): Promise<number> {
   const terminal = processTerminal(settings);
   const context: Context = { clock: systemClock, log: terminal.log };
   refuseOpenHost(settings);
-  refuseBroker(settings);
   refuseEndlessReport(settings);
+  // A role alone waits for its broker; who starts everything is told at once.
+  if (settings.kafkaBrokers.length > 0) await askKafka({ brokers: settings.kafkaBrokers }, context);
   const { set, needsProvider } = await readKeys(settings); // reports its faults before anything is started
   const file = camerasFile(settings);
   if (file !== undefined) settings.cameras = file; // the roles read the same one
@@ -155,10 +157,7 @@ async function runAll(
 }
 
 function makeAudit(settings: Settings, redisUrl: string, cameras: Cameras | undefined, context: Context): Audit {
-  const topics = createRedisTopicLog(
-    { redisUrl, retentionMs: settings.topicRetentionHours * 3_600_000, maxBytesPerTopic: settings.topicMaxBytes },
-    context,
-  );
+  const topics = openTopicLog(settings, redisUrl, context);
   return createAudit(
     { redisUrl, topics, freshnessSeconds: (id) => policyOf(id, cameras ?? [], settings).freshnessSeconds },
     context,

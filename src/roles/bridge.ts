@@ -21,9 +21,8 @@ import { policyId } from "../routing-policy.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
-import { createRedisOutboxTransfer } from "../topics/outbox-transfer.ts";
-import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
-import { TOPICS } from "../topics/topic-log.ts";
+import { openOutboxTransfer, openTopicLog } from "../topics/open-topic-log.ts";
+import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
 import { snapshotPublisher } from "./key-group-snapshots.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 
@@ -52,17 +51,9 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     await signals.subscribe(KEYS.wake, KEYS.roleDied);
 
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
-    const topics = await acquired.start(
-      createRedisTopicLog(
-        {
-          redisUrl: url,
-          retentionMs: settings.topicRetentionHours * HOUR_MS,
-          maxBytesPerTopic: settings.topicMaxBytes,
-        },
-        context,
-      ),
-    );
-    for (const topic of [TOPICS.detections, TOPICS.results]) await topics.ensureTopic(topic);
+    const topics = await acquired.start(openTopicLog(settings, url, context));
+    const used = [TOPICS.detections, TOPICS.results, ...(settings.olderConsumers ? [TOPICS.revisions] : [])];
+    for (const topic of used) await topics.ensureTopic(topic);
 
     const quota = createQuota(redis, context.clock);
     const room = createWaitingRoom(redis, { maxWaiting: settings.maxWaiting });
@@ -97,7 +88,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     );
 
     const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
-    run("write back", writeBack(await writeBackParts(redis, acquired, signal), context, signal));
+    run("write back", writeBack(await writeBackParts(redis, topics, acquired, signal), context, signal));
     run("fan out", fanOut({ quota, queues, woken: (until) => signalled(signals, KEYS.wake, until) }, context, signal));
     run(
       "sweep",
@@ -154,14 +145,19 @@ export function createBridge(settings: Settings, context: Context): Service & { 
         .join("; "),
   });
 
-  async function writeBackParts(commands: Redis, acquired: Acquired, signal: AbortSignal) {
+  async function writeBackParts(commands: Redis, topics: TopicLog, acquired: Acquired, signal: AbortSignal) {
     const blocking = acquired.add(await connectStore(storeUrl(settings), context, {}, signal), "outbox reader", (r) =>
       r.disconnect(),
+    );
+    const transfer = acquired.add(
+      openOutboxTransfer(settings, commands, topics, KEYS.outbox, context),
+      "outbox transfer",
+      (t) => t.close(),
     );
     return {
       redis: blocking,
       commands,
-      transfer: createRedisOutboxTransfer(commands, { outboxKey: KEYS.outbox }, context.clock),
+      transfer,
       resultsTopic: TOPICS.results,
       revisionsTopic: TOPICS.revisions,
       olderConsumers: settings.olderConsumers,

@@ -14,11 +14,9 @@ import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { type Service, service } from "../lifecycle.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
-import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
+import { openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
-
-const HOUR_MS = 3_600_000;
 
 export function createDetector(settings: Settings, context: Context): Service & { detail(): string } {
   let detail = () => "starting";
@@ -38,10 +36,7 @@ export function createDetector(settings: Settings, context: Context): Service & 
     );
     await checkStore(redis);
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
-    const { topicRetentionHours, topicMaxBytes: maxBytesPerTopic } = settings;
-    const topics = await acquired.start(
-      createRedisTopicLog({ redisUrl: url, retentionMs: topicRetentionHours * HOUR_MS, maxBytesPerTopic }, context),
-    );
+    const topics = await acquired.start(openTopicLog(settings, url, context));
     await topics.ensureTopic(TOPICS.detections);
     const detector = createCameraDetector(
       {

@@ -7,7 +7,7 @@ import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { createResultsService } from "../results/results.ts";
 import type { Settings } from "../settings.ts";
-import { createRedisTopicLog } from "../topics/redis-topic-log.ts";
+import { openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 
@@ -19,7 +19,7 @@ export function createResults(settings: Settings, context: Context): Service & {
   return createResultsService(
     {
       redisUrl,
-      topics: createRedisTopicLog({ redisUrl, retentionMs, maxBytesPerTopic: settings.topicMaxBytes }, context),
+      topics: openTopicLog(settings, redisUrl, context),
       topicNames: settings.olderConsumers ? [TOPICS.results, TOPICS.revisions] : [TOPICS.results],
       consumer: instanceName("results"),
       retentionMs,

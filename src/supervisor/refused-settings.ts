@@ -3,14 +3,6 @@
 import { VigilaneError } from "../errors.ts";
 import type { Settings } from "../settings.ts";
 
-/** Throws SETTINGS_INVALID when a broker is set: whoever names one means it to be used. */
-export function refuseBroker({ kafkaBrokers }: Pick<Settings, "kafkaBrokers">): void {
-  if (kafkaBrokers.length === 0) return;
-  throw new VigilaneError("SETTINGS_INVALID", `KAFKA_BROKERS = ${kafkaBrokers.join(",")}: Kafka is not supported yet`, {
-    remedy: "Unset KAFKA_BROKERS (setting kafkaBrokers); the topics are in the store.",
-  });
-}
-
 /** Throws SETTINGS_INVALID for a report of a run that has no end. */
 export function refuseEndlessReport(settings: Pick<Settings, "for" | "report">): void {
   if (settings.report === undefined || settings.for !== undefined) return;

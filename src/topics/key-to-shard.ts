@@ -1,11 +1,18 @@
 /** Which shard a key belongs to: the same everywhere and for ever, and the same as Kafka's own producers choose. */
 
+import { crc32 } from "node:zlib";
+
 /**
  * Murmur2 over the key's UTF-8 bytes, its sign bit cleared, modulo `shards`: what Apache Kafka's default partitioner
  * does (org.apache.kafka.common.utils.Utils.murmur2), so that a camera has the same neighbours on either kind of topics.
  */
 export function keyToShard(key: string, shards: number): number {
   return (murmur2(Buffer.from(key, "utf8")) & 0x7fffffff) % shards;
+}
+
+/** CRC-32 of the key's UTF-8 bytes modulo `shards`: what librdkafka's default partitioner does with a key (consistent_random). */
+export function keyToShardByCrc32(key: string, shards: number): number {
+  return crc32(Buffer.from(key, "utf8")) % shards;
 }
 
 function murmur2(data: Buffer): number {

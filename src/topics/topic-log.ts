@@ -1,6 +1,6 @@
 /**
  * The contract of the topics: an append-only log per topic, split by key into shards (partitions), read by consumer
- * groups. Adapters: redis-topic-log.ts; the Kafka one passes the same conformance suite (test/conformance/).
+ * groups. Adapters: redis-topic-log.ts and kafka-topic-log.ts; both pass the conformance suite (test/conformance/).
  *
  * Guarantees that every adapter gives:
  * - what `publish` resolved for is read by every consumer group at least once, also after kill -9 of any process;
@@ -124,11 +124,14 @@ export type Places = readonly string[];
 
 /** Below 0: `a` comes before `b`; 0: the same place. Only for positions of one shard of one topic. */
 export function comparePositions(a: string, b: string): number {
-  const left = a.split("-").map(BigInt);
-  const right = b.split("-").map(BigInt);
+  const left = numbersOf(a);
+  const right = numbersOf(b);
   for (let i = 0; i < Math.max(left.length, right.length); i += 1) {
     const difference = (left[i] ?? 0n) - (right[i] ?? 0n);
     if (difference !== 0n) return difference < 0n ? -1 : 1;
   }
   return 0;
 }
+
+/** "1700-5" has two numbers; "-1" (before the first message of all) has one. */
+const numbersOf = (position: string) => position.split(/(?<=\d)-/).map(BigInt);

@@ -26,6 +26,7 @@ const fixture: TopicLogFixture = {
     return log;
   },
   create: () => openTopicLog(fixture.spec(), context),
+  restartMs: 5_000,
   crashStore: () => server.kill("SIGKILL"),
   restoreStore: () => server.restart(),
 };

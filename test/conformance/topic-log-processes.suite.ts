@@ -174,7 +174,7 @@ export function topicLogProcessConformance(name: string, fixture: TopicLogFixtur
     });
 
     test("killing and restarting the store loses nothing that was published, and everybody goes on", {
-      timeout: 60_000,
+      timeout: 3 * (3 * fixture.restartMs + 10_000),
     }, async () => {
       const { log, topic, reader } = await scene(4);
       const keys = keysOf(6);
@@ -203,7 +203,7 @@ export function topicLogProcessConformance(name: string, fixture: TopicLogFixtur
     });
 
     test("a batch that is out when the store is killed can still be ended, or comes again", {
-      timeout: 60_000,
+      timeout: 3 * (fixture.restartMs + 10_000),
     }, async () => {
       const { log, topic, reader } = await scene(1);
       await log.publish(topic, [said("a", 0)]);

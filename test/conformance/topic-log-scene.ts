@@ -1,19 +1,21 @@
 /** What the topics' conformance tests set their scenes with. */
 import { randomUUID } from "node:crypto";
 import type { OutgoingMessage, SubscribeOptions, TopicLog, TopicMessage } from "../../src/topics/topic-log.ts";
-import type { TopicLogSpec } from "../support/open-topic-log.ts";
+import type { TopicLogSpec, TopicLogWishes } from "../support/open-topic-log.ts";
 import { TopicReader } from "../support/topic-reader.ts";
 
 export interface TopicLogFixture {
   /** Describes the log, for this process and others. */
-  spec(overrides?: Partial<TopicLogSpec>): TopicLogSpec;
+  spec(overrides?: Partial<TopicLogWishes>): TopicLogSpec;
   /** A started log with connections of its own, as another process would have; stopped at the test's end. */
-  open(overrides?: Partial<TopicLogSpec>): Promise<TopicLog>;
+  open(overrides?: Partial<TopicLogWishes>): Promise<TopicLog>;
   /** Not started. */
   create(): TopicLog;
   /** kill -9 of the store or broker, and back again on the same address. */
   crashStore(): Promise<void>;
   restoreStore(): Promise<void>;
+  /** How long the store or broker may take to be back, ms. */
+  restartMs: number;
 }
 
 /** A topic of its own on a log of its own. */

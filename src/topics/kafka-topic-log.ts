@@ -1,0 +1,244 @@
+/**
+ * The topics on Kafka or Redpanda: publish, subscribe, lag, tail, put together. docs/topics.md tells how it works and what
+ * survives what. kafkajs itself is reached through kafka-client.ts.
+ */
+import type { Context } from "../context.ts";
+import { errorCode, VigilaneError } from "../errors.ts";
+import { abortOf, service, within } from "../lifecycle.ts";
+import { Bell } from "./bell.ts";
+import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster } from "./kafka-client.ts";
+import { endsOnKafka } from "./kafka-ends.ts";
+import { lagOnKafka } from "./kafka-lag.ts";
+import { type KafkaLine, tailLine } from "./kafka-line.ts";
+import { clientIdOf } from "./kafka-membership.ts";
+import { KafkaPublisher } from "./kafka-publisher.ts";
+import { KafkaReader } from "./kafka-read.ts";
+import { KafkaSubscription } from "./kafka-subscription.ts";
+import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
+import { ensureKafkaTopic, isDeadLetterTopic } from "./kafka-topics.ts";
+import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
+import {
+  deadLetterTopic,
+  type OutgoingMessage,
+  type Places,
+  type SubscribeOptions,
+  type TopicLog,
+} from "./topic-log.ts";
+
+/** Partitions are counted again after so long: a topic may grow while we run. */
+const COUNTED_MS = 10_000;
+const CLOSE_MS = 1_000;
+const FIRST_BACKOFF_MS = 50;
+const LONGEST_BACKOFF_MS = 1_000;
+
+/** What a start acquires. */
+interface Started {
+  kafka: Kafka;
+  admin: Admin;
+  publisher: KafkaPublisher;
+  signal: AbortSignal;
+  /** Partitions by topic, and when they were counted. */
+  partitions: Map<string, { count: number; atMs: number }>;
+  /** For questions about a topic. */
+  asked: Map<string, { cluster: KafkaCluster; turn: Promise<unknown> }>;
+  subscriptions: Set<KafkaSubscription>;
+}
+
+export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Context): TopicLog {
+  const { clock, log } = context;
+  const { leave = leaveProcess, compression = "none" } = settings;
+  const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
+  let started: Started | undefined;
+  /** kafkajs waits for answers before it disconnects. */
+  const gently = (what: string, end: () => Promise<unknown>) => within(clock, CLOSE_MS, what, end).catch(() => {});
+  const live = (): Started => {
+    if (started === undefined) throw new VigilaneError("STOPPED", "the topics are not started");
+    return started;
+  };
+
+  const base = service("topics on Kafka", context, async (acquired, signal) => {
+    const { kafka, hangUp } = createKafka(settings, "vigilane", context);
+    acquired.add(kafka, "connections", hangUp);
+    const admin = acquired.add(kafka.admin(), "admin client", (a) => gently("the admin client", () => a.disconnect()));
+    await untilDone(context, signal, "connecting to Kafka", () => admin.connect());
+    const at: Started = {
+      ...{ kafka, admin, signal, partitions: new Map(), asked: new Map(), subscriptions: new Set() },
+      publisher: new KafkaPublisher({ kafka, signal, compression, prepare: (topic) => prepare(topic) }, context),
+    };
+    acquired.add(at, "clients", () =>
+      gently("the clients", async () => {
+        await Promise.all([...at.asked.values()].map(({ cluster }) => cluster.close()));
+        await at.publisher.close();
+      }),
+    );
+    acquired.add(at, "subscriptions", async () => {
+      started = undefined;
+      await Promise.all([...at.subscriptions].map((subscription) => subscription.close()));
+      await gently("publishing what waits", () => at.publisher.idle());
+    });
+    started = at;
+  });
+
+  async function prepare(topic: string): Promise<number> {
+    const at = live();
+    if (!/^[A-Za-z0-9._-]{1,200}$/.test(topic)) throw new TypeError(`${topic} is no name of a topic`);
+    const count = await untilDone(context, at.signal, `looking for ${topic}`, () =>
+      ensureKafkaTopic(at.admin, topic, settings),
+    );
+    at.partitions.set(topic, { count, atMs: clock.monotonicMs() });
+    return count;
+  }
+
+  async function partitionsOf(at: Started, topic: string): Promise<number> {
+    const known = at.partitions.get(topic);
+    if (known === undefined) return prepare(topic);
+    if (clock.monotonicMs() - known.atMs > COUNTED_MS && !isDeadLetterTopic(topic)) {
+      known.atMs = clock.monotonicMs();
+      prepare(topic).catch((err: unknown) => log.debug({ err, topic }, "partitions could not be counted"));
+    }
+    return known.count;
+  }
+
+  /** Runs `ask` on the topic's cluster, again for as long as the brokers are away. */
+  async function ask<T>(topic: string, what: string, question: (cluster: KafkaCluster) => Promise<T>): Promise<T> {
+    const at = live();
+    await partitionsOf(at, topic);
+    const asked = at.asked.get(topic) ?? { cluster: new KafkaCluster(at.kafka, topic), turn: Promise.resolve() };
+    at.asked.set(topic, asked);
+    const { cluster } = asked;
+    let failed: unknown;
+    // One question after the other: kafkajs opens a connection for each of several requests that find none.
+    const answer = asked.turn.then(() =>
+      untilDone(context, at.signal, what, async () => {
+        if (failed === undefined) await cluster.connect();
+        else await cluster.recover(failed);
+        try {
+          return await question(cluster);
+        } catch (error) {
+          failed = error;
+          throw error;
+        }
+      }),
+    );
+    asked.turn = answer.catch(() => {});
+    return answer;
+  }
+
+  async function bury(topic: string, letter: OutgoingMessage): Promise<void> {
+    const dead = deadLetterTopic(topic);
+    const at = live();
+    await partitionsOf(at, dead);
+    await at.publisher.publish(dead, [[0, letter]]);
+  }
+
+  return {
+    ...base,
+
+    async ensureTopic(topic) {
+      await prepare(topic);
+    },
+
+    async publish(topic, messages) {
+      const at = live();
+      const partitions = await partitionsOf(at, topic);
+      await at.publisher.publish(
+        topic,
+        messages.map((message) => [byKey(message.key, partitions), message] as const),
+      );
+    },
+
+    subscribe(topic: string, options: SubscribeOptions) {
+      const at = live();
+      const { group, consumer, from = "earliest" } = options;
+      const { kafka, hangUp } = createKafka(settings, clientIdOf(consumer), context);
+      const parts = {
+        ...{ topic, group, consumer, from, options, leave, hangUp, sessionMs: settings.leaseMs ?? 6_000 },
+        cluster: new KafkaCluster(kafka, topic),
+        prepare: () => partitionsOf(at, topic),
+        bury: (letter: OutgoingMessage) => bury(topic, letter),
+      };
+      const subscription = new KafkaSubscription(parts, context, () => at.subscriptions.delete(subscription));
+      at.subscriptions.add(subscription);
+      return subscription;
+    },
+
+    // Kafka's brokers do not forget what they have acknowledged.
+    publishedAgain: () => 0,
+
+    lag: (topic, group) => ask(topic, "the lag", (cluster) => lagOnKafka(cluster, topic, group, clock)),
+
+    async *tail(topic, start, signal) {
+      const at = live();
+      const either = AbortSignal.any([signal, at.signal]);
+      const from = await ask(topic, "the first places", async (cluster) => cluster.offsets(shardsOf(cluster), "first"));
+      const cluster = new KafkaCluster(at.kafka, topic);
+      try {
+        const places = start === "earliest" ? [] : start;
+        for (const [shard, place] of places.entries()) from.set(shard, BigInt(place) + 1n);
+        yield* tailKafkaTopic(topic, cluster, from, either, context);
+      } finally {
+        await cluster.close();
+      }
+    },
+
+    ends: (topic): Promise<Places> =>
+      ask(topic, "the ends", async (cluster) => (await endsOnKafka(cluster, topic)).map(String)),
+  };
+}
+
+const shardsOf = (cluster: KafkaCluster) => Array.from({ length: cluster.partitions() }, (_, shard) => shard);
+
+async function* tailKafkaTopic(
+  topic: string,
+  cluster: KafkaCluster,
+  from: ReadonlyMap<number, bigint>,
+  signal: AbortSignal,
+  context: Context,
+) {
+  const news = new Bell();
+  const nowMs = context.clock.monotonicMs();
+  const lines = new Map<number, KafkaLine>([...from].map(([shard, next]) => [shard, tailLine(shard, next, nowMs)]));
+  void abortOf(signal).then(() => news.ring());
+  await untilDone(context, signal, "connecting to Kafka", () => cluster.connect()).catch(() => {});
+  const reader = new KafkaReader({ topic, cluster, lines, news: () => news.ring(), signal }, context);
+  while (!signal.aborted) {
+    reader.pump();
+    await news.wait(context.clock);
+    for (const line of lines.values()) {
+      for (const message of line.ahead.splice(0)) {
+        if (signal.aborted) return;
+        yield { ...message, deliveries: 1 };
+      }
+    }
+  }
+}
+
+/** Again and again until it succeeds, is refused, or `signal` aborts. */
+async function untilDone<T>(
+  { clock, log }: Context,
+  signal: AbortSignal,
+  what: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  for (let failures = 1; ; failures += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      signal.throwIfAborted();
+      const cause = error instanceof Error ? error.message : String(error);
+      if (isRefusal(error)) throw new VigilaneError("BROKER_REFUSED", `${what}: ${cause}`, { cause: error });
+      if (error instanceof TypeError || errorCode(error) === "STOPPED") throw error;
+      if (failures === 3) log.warn({ what, cause }, "Kafka is away; waiting for it");
+      await clock
+        .sleep(Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures, 10)), signal)
+        .catch(() => {});
+    }
+  }
+}
+
+/** A role's process ends on what nobody catches, and its supervisor starts it again. */
+function leaveProcess(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}

@@ -1,0 +1,66 @@
+/** Which log keeps the topics: Kafka where brokers are set, else the store. The one place that chooses. */
+import type { Redis } from "ioredis";
+import type { Context } from "../context.ts";
+import type { Settings } from "../settings.ts";
+import { createKafkaOutboxTransfer } from "./kafka-outbox-transfer.ts";
+import { createKafkaTopicLog } from "./kafka-topic-log.ts";
+import { createRedisOutboxTransfer, type OutboxTransfer } from "./outbox-transfer.ts";
+import { createRedisTopicLog } from "./redis-topic-log.ts";
+import { TOPICS, type TopicLog } from "./topic-log.ts";
+
+const HOUR_MS = 3_600_000;
+
+export type TopicSettings = Pick<
+  Settings,
+  | "kafkaBrokers"
+  | "kafkaPartitioner"
+  | "kafkaCompression"
+  | "kafkaExactlyOnce"
+  | "topicRetentionHours"
+  | "topicMaxBytes"
+>;
+
+/** `redisUrl`: the store's, for topics that lie in it. */
+export function openTopicLog(settings: TopicSettings, redisUrl: string, context: Context): TopicLog {
+  const kept = { retentionMs: settings.topicRetentionHours * HOUR_MS, maxBytesPerTopic: settings.topicMaxBytes };
+  if (settings.kafkaBrokers.length > 0) return createKafkaTopicLog({ ...kept, ...kafkaOf(settings) }, context);
+  return createRedisTopicLog({ ...kept, redisUrl }, context);
+}
+
+/**
+ * How outcomes leave the outbox for the topics, beside `topics`, which lie in the same place. Exactly once, but on Kafka where
+ * kafkaExactlyOnce is off: at least once. `close` ends connections of its own; `redis` stays the caller's.
+ */
+export function openOutboxTransfer(
+  settings: TopicSettings,
+  redis: Redis,
+  topics: Pick<TopicLog, "publish">,
+  outboxKey: string,
+  context: Context,
+): OutboxTransfer & { close(): Promise<void> } {
+  const close = async () => {};
+  if (settings.kafkaBrokers.length === 0) {
+    return { ...createRedisOutboxTransfer(redis, { outboxKey }, context.clock), close };
+  }
+  if (settings.kafkaExactlyOnce) {
+    const transferSettings = { ...kafkaOf(settings), outboxKey, positionTopic: TOPICS.results };
+    return createKafkaOutboxTransfer(redis, transferSettings, context);
+  }
+  return {
+    async transfer(topic, entries) {
+      await topics.publish(
+        topic,
+        entries.map(({ message }) => message),
+      );
+      if (entries.length > 0) await redis.xdel(outboxKey, ...entries.map(({ outboxId }) => outboxId));
+      return entries.length;
+    },
+    close,
+  };
+}
+
+const kafkaOf = (settings: TopicSettings) => ({
+  brokers: settings.kafkaBrokers,
+  partitioner: settings.kafkaPartitioner,
+  compression: settings.kafkaCompression,
+});

@@ -1,0 +1,24 @@
+-- Ids of the outbox's entries up to a place. KEYS: outbox. ARGV: the place that a transaction has committed last ("": none),
+-- the place asked for. New entries come after both: a store that came back without its newest writes would give out ids
+-- again that are committed as published.
+local outbox, committed, upto = KEYS[1], ARGV[1], ARGV[2]
+if committed ~= "" then
+  if redis.call("EXISTS", outbox) == 0 then
+    redis.call("XADD", outbox, committed, "x", "")
+    redis.call("XDEL", outbox, committed)
+  else
+    local info = redis.call("XINFO", "STREAM", outbox)
+    for i = 1, #info, 2 do
+      if info[i] == "last-generated-id" then
+        local ms, n = string.match(info[i + 1], "^(%d+)-(%d+)$")
+        local cms, cn = string.match(committed, "^(%d+)-(%d+)$")
+        if tonumber(ms) < tonumber(cms) or (tonumber(ms) == tonumber(cms) and tonumber(n) < tonumber(cn)) then
+          redis.call("XSETID", outbox, committed)
+        end
+      end
+    end
+  end
+end
+local ids = {}
+for _, entry in ipairs(redis.call("XRANGE", outbox, "-", upto)) do ids[#ids + 1] = entry[1] end
+return ids

@@ -1,0 +1,8 @@
+import { describe } from "vitest";
+import { brokerThere, someKafka } from "../support/kafka.ts";
+import { kafkaFixture } from "../support/kafka-fixture.ts";
+import { topicLogConformance } from "./topic-log.suite.ts";
+
+describe.skipIf(!brokerThere)("the topics on a real Kafka broker", () =>
+  topicLogConformance("Kafka", kafkaFixture(someKafka)),
+);

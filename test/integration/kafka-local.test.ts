@@ -1,0 +1,80 @@
+/** The local broker: it starts, keeps its data and ports over kill -9, and stops within seconds. */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { Kafka, logLevel } from "kafkajs";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { checkPortFree } from "../../src/supervisor/programs.ts";
+import { javaThere, startKafka } from "../support/kafka.ts";
+
+const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
+
+describe.skipIf(!javaThere)("a real broker from Apache Kafka's jars", () => {
+  test("keeps what it acknowledged over kill -9, on the same port", { timeout: 120_000 }, async () => {
+    const kafka = await startKafka();
+    onTestFinished(() => kafka.stop());
+    const { brokers } = kafka;
+    const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    await admin.createTopics({ topics: [{ topic: "kept", numPartitions: 3 }], waitForLeaders: true });
+    await admin.disconnect();
+    const [node] = kafka.nodes;
+    const pid = node?.pid;
+    await node?.kill("SIGKILL");
+    await node?.start();
+    expect(node?.pid).not.toBe(pid);
+    const again = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin();
+    await again.connect();
+    expect((await again.fetchTopicMetadata({ topics: ["kept"] })).topics[0]?.partitions).toHaveLength(3);
+    await again.disconnect();
+  });
+
+  test("the command prints its address, and SIGTERM ends it and its broker within seconds", {
+    timeout: 120_000,
+  }, async () => {
+    const data = mkdtempSync(join(tmpdir(), "vigilane-kafka-local-"));
+    onTestFinished(() => rmSync(data, { recursive: true, force: true }));
+    const child = spawn(process.execPath, [MAIN, "kafka-local", "--data", data], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    const [line] = (await once(createInterface(child.stdout), "line")) as [string];
+    const brokers = [line.replace(/^KAFKA_BROKERS=/, "")];
+    const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    expect((await admin.describeCluster()).brokers).toHaveLength(1);
+    await admin.disconnect();
+    const since = performance.now();
+    child.kill("SIGTERM");
+    const [code] = (await once(child, "exit")) as [number | null];
+    expect(code).toBe(0);
+    expect(performance.now() - since).toBeLessThan(3 * 3_000);
+    const refused = new Kafka({ brokers, logLevel: logLevel.NOTHING, retry: { retries: 0 } }).admin();
+    await expect(refused.connect()).rejects.toThrow(/ECONNREFUSED|Connection/);
+  });
+});
+
+test.skipIf(!javaThere)("a broker ends also when its command is killed with -9", { timeout: 120_000 }, async () => {
+  const data = mkdtempSync(join(tmpdir(), "vigilane-kafka-local-"));
+  onTestFinished(() => rmSync(data, { recursive: true, force: true }));
+  const child = spawn(process.execPath, [MAIN, "kafka-local", "--data", data], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const [line] = (await once(createInterface(child.stdout), "line")) as [string];
+  const port = Number(line.split(":")[1]);
+  child.kill("SIGKILL");
+  await expect.poll(() => checkPortFree(port, "127.0.0.1", "test"), { timeout: 3 * 5_000 }).toBeUndefined();
+});
+
+test("without Java it says so, and what to do", () => {
+  const { status, stderr } = spawnSync(process.execPath, [MAIN, "kafka-local"], {
+    env: { PATH: "/nowhere" },
+    encoding: "utf8",
+  });
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/no java on the PATH.*JAVA_MISSING.*default-jre-headless/s);
+});

@@ -1,0 +1,53 @@
+/**
+ * A real Kafka broker for tests (or three): Apache Kafka's own jars, downloaded once into the cache, in a temporary folder
+ * and on free ports. It needs Java; where there is none, `javaThere` is false and the tests that need a broker are skipped.
+ * Tests that only publish and read take the brokers of KAFKA_BROKERS instead, where that is set (a Redpanda, say).
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import { ensureKafkaJars } from "../../src/assets/kafka-jars.ts";
+import { systemClock } from "../../src/context.ts";
+import { defaultCacheFolder } from "../../src/settings.ts";
+import { findJava, type LocalKafka, startLocalKafka } from "../../src/supervisor/local-kafka.ts";
+
+export const javaThere = (() => {
+  try {
+    return findJava() !== "";
+  } catch {
+    return false;
+  }
+})();
+
+/** A broker to publish to and read from: that of KAFKA_BROKERS, or one of our own. */
+export const brokerThere = javaThere || Boolean(process.env.KAFKA_BROKERS);
+
+/** As startKafka, but for tests that kill nothing: with KAFKA_BROKERS it has no nodes, and nothing is started. */
+export async function someKafka(): Promise<LocalKafka> {
+  const given = process.env.KAFKA_BROKERS?.split(",").filter(Boolean) ?? [];
+  return given.length > 0 ? { brokers: given, nodes: [], stop: async () => {} } : startKafka();
+}
+
+export interface TestKafkaOptions {
+  nodes?: 1 | 3;
+  /** Lines for server.properties. */
+  extra?: readonly string[];
+  format?: readonly string[];
+}
+
+/** Resolves when it accepts connections; the caller stops it. It never outlives this process, however that ends. */
+export async function startKafka(options: TestKafkaOptions = {}): Promise<LocalKafka> {
+  const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
+  const jars = await ensureKafkaJars(process.env.VIGILANE_CACHE ?? defaultCacheFolder(), context);
+  const data = mkdtempSync(join(tmpdir(), "vigilane-kafka-"));
+  const kafka = await startLocalKafka({ nodes: 1, ...options, jars, data }, context);
+  return {
+    ...kafka,
+    async stop() {
+      await Promise.all(kafka.nodes.map((node) => node.kill("SIGKILL")));
+      await kafka.stop();
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
