@@ -7,12 +7,14 @@
 local s = cjson.decode(ARGV[1])
 redis.call('HSET', k'settings', 'recordMs', s.recordMs, 'failedRecordMs', s.failedRecordMs, 'imageMs', s.imageMs)
 for zone, starts in pairs(s.calendar or {}) do redis.call('HSET', k'calendar', zone, starts) end
--- Another order: all groups find their places in it anew, at the turns that they have.
-if s.routing ~= routing() then
+-- Another order: all groups find their places in it anew, at the turns that they have (no_further_ahead).
+local reordered = s.routing ~= routing()
+if reordered then
   for _, kind in ipairs(kinds_of('')) do
     for _, group in ipairs(redis.call('ZRANGE', ready_of(kind), 0, -1)) do step_aside(group, ready_of(kind), now()) end
   end
   redis.call('HSET', k'settings', 'routing', s.routing)
+  known_routing = s.routing
 end
 redis.call('HSET', k'settings', 'reserve', s.reserve or 0, 'spans', s.spans or '')
 local named = {}
@@ -43,8 +45,29 @@ local function by_hand(key, suffix, off)
   elseif redis.call('HGET', key, field) == 'by_hand' then begins_anew(key, suffix) end
 end
 
+-- What was far ahead by its old weight or strategy would wait for long in vain. key: of the group's record, which is still the old one.
+local function no_further_ahead(id, key, g)
+  local f = redis.call('HMGET', key, 'weight', 'turn', 'strategy', 'reached', 'kind', 'inFlight')
+  if f[2] and (reordered or f[1] ~= g.weight) then
+    local turn = turn_within(num(f[2]), s.routing, num(g.weight), num(redis.call('GET', k'reached')))
+    if turn < num(f[2]) then
+      redis.call('HSET', key, 'turn', string.format('%.17g', turn))
+      local place = string.format('%.17g', place_at(turn, num(f[6])))
+      redis.call('ZADD', ready_of(f[5] or '0'), 'XX', place, id)
+      redis.call('ZADD', spare_of(f[5] or '0'), 'XX', place, id)
+    end
+  end
+  for one, weight in pairs(g.keyWeights) do
+    local own = redis.call('HMGET', key, 'weight:' .. one, 'turn:' .. one)
+    if own[2] and (f[3] ~= g.strategy or own[1] ~= weight) then
+      redis.call('HSET', key, 'turn:' .. one, string.format('%.17g', turn_within(num(own[2]), g.strategy, num(weight), num(f[4]))))
+    end
+  end
+end
+
 for id, g in pairs(named) do
   local key = k('group:' .. id)
+  no_further_ahead(id, key, g)
   local f = redis.call('HMGET', key, 'account', 'keys')
   local before = f[1]
   if before and before ~= g.account then redis.call('SREM', k('groups-of:' .. before), id) end
