@@ -6,9 +6,13 @@ import type { Redis } from "ioredis";
 import type { Context } from "./context.ts";
 import { checkStore } from "./store.ts";
 
-/** A repair that fails (the store is full, say) is tried again so often, at such intervals. */
-const TRIES = 40;
+/**
+ * A repair that fails (the store is full, say) is tried again at such intervals: so many times, and then at intervals that
+ * double, until it succeeds. Nothing else would tell the store what it must know.
+ */
 const RETRY_MS = 250;
+const QUICK_TRIES = 40;
+const SLOWEST_RETRY_MS = 10_000;
 
 export interface StoreRun {
   /** The present run's id; "" where a restart of the store loses nothing. */
@@ -26,17 +30,19 @@ export async function followRun(
   onForgot: (run: string) => Promise<void> | void,
 ): Promise<StoreRun> {
   let run = await runOf(redis);
+  let newest = 0;
   const look = async () => {
     const before = run;
     run = await runOf(redis);
     if (run === before || run === "") return;
-    for (let tries = 1; !signal.aborted; tries += 1) {
+    newest += 1;
+    const mine = newest; // of a later run the later look takes care
+    for (let tries = 1; !signal.aborted && mine === newest; tries += 1) {
       try {
         return await onForgot(run);
       } catch (err) {
         log.warn({ err, tries }, "what the store may have forgotten could not be put right");
-        if (tries === TRIES) return;
-        await clock.sleep(RETRY_MS, signal).catch(() => {});
+        await clock.sleep(retryAfterMs(tries), signal).catch(() => {});
       }
     }
   };
@@ -45,6 +51,8 @@ export async function followRun(
   signal.addEventListener("abort", () => redis.off("ready", onReady), { once: true });
   return { id: () => run };
 }
+
+const retryAfterMs = (tries: number) => Math.min(SLOWEST_RETRY_MS, RETRY_MS * 2 ** Math.max(0, tries - QUICK_TRIES));
 
 async function runOf(redis: Redis): Promise<string> {
   const { fsync, runId } = await checkStore(redis);

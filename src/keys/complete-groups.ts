@@ -1,5 +1,5 @@
 /** Makes key groups of what a keys' file says: secrets found, defaults filled in, faults of the whole collected. */
-import { type ApiKey, type KeyGroup, SIMULATED_MODEL, simulatorBaseUrl } from "../queues/key-groups.ts";
+import { type ApiKey, type KeyGroup, MOST_KEYS, SIMULATED_MODEL, simulatorBaseUrl } from "../queues/key-groups.ts";
 import { windowsOf } from "../queues/window.ts";
 import type { Settings } from "../settings.ts";
 import type { YamlText } from "../yaml-file.ts";
@@ -52,6 +52,8 @@ function complete(entry: DraftGroup, draft: Draft, yaml: YamlText, around: Surro
   const keys = entry.keys.length === 0 && !defaults.needsKey ? [KEYLESS] : secretsOf(entry.keys, yaml, around, done);
   if (entry.keys.length === 0 && defaults.needsKey)
     where(`keys is missing: provider ${entry.provider} asks for a key (only ollama and vllm do without)`);
+  if (entry.keys.length > MOST_KEYS)
+    where(`it has ${entry.keys.length} keys, of ${MOST_KEYS} at most: make several groups of one account`);
   const account = entry.account ?? rememberedAccount(entry, keys, model, draft, around.memory) ?? entry.id;
   if (account !== (entry.account ?? entry.id))
     done.notices.push(

@@ -1,13 +1,30 @@
+-- All scores of the set are moments, which move back by so much.
+local function move_back(set, delta)
+  for from = 0, redis.call('ZCARD', set) - 1, 1000 do
+    local moved, some = {}, redis.call('ZRANGE', set, from, from + 999, 'WITHSCORES')
+    for i = 1, #some, 2 do moved[i], moved[i + 1] = ms(num(some[i + 1]) - delta), some[i] end
+    redis.call('ZADD', set, unpack(moved))
+  end
+end
+
 -- A step back of the store's clock by more than 5 s: what was stamped in the new future counts from now on, one full
--- window long; moments that lie ahead move with the clock.
+-- window long; moments that lie ahead move with the clock, as do those that tell how long ago something was.
 local function clock_stepped_back(now, last)
   local delta = last - now
   local seen = {}
-  for _, g in ipairs(redis.call('SMEMBERS', k'groups')) do
-    for _, w in ipairs((windows_of(g))) do
+  local function step_back(g)
+    local list, _, slots = windows_of(g)
+    for _, w in ipairs(list) do
       if not seen[w.key] then w.law.step_back(w, now) end
       seen[w.key] = true
     end
+    if not seen[slots] then move_back(slots, delta) end
+    seen[slots] = true
+    redis.call('HDEL', k('group:' .. g), 'waitsFor', 'waitsUntil')
+  end
+  for _, g in ipairs(redis.call('ZRANGE', k'leaving', 0, -1)) do step_back(g) end
+  for _, g in ipairs(redis.call('SMEMBERS', k'groups')) do
+    step_back(g)
     -- What is disabled or open stays so, and is probed at once.
     redis.call('HDEL', k('group:' .. g), 'slowUntil', 'medianAt', 'shareAt', 'shareFailed', 'shareOk')
     for _, field in ipairs(redis.call('HKEYS', k('group:' .. g))) do
@@ -16,11 +33,19 @@ local function clock_stepped_back(now, last)
     end
     redis.call('ZADD', k'free', ms(now), g)
   end
-  for _, zset in ipairs({'deadlines', 'leases', 'calls'}) do
-    local all = redis.call('ZRANGE', k(zset), 0, -1, 'WITHSCORES')
-    for i = 1, #all, 2 do redis.call('ZADD', k(zset), ms(num(all[i + 1]) - delta), all[i]) end
-  end
+  for _, set in ipairs({'deadlines', 'leases', 'calls', 'active', 'leaving', 'images', 'failed'}) do move_back(k(set), delta) end
   redis.call('DEL', k'held') -- living workers say so again within a second
+  local urgent = redis.call('HGETALL', k'urgent-seen')
+  for i = 1, #urgent, 2 do
+    local x, at = string.match(urgent[i + 1], '^(.*)@(.*)$')
+    redis.call('HSET', k'urgent-seen', urgent[i], x .. '@' .. ms(num(at) - delta))
+  end
+  -- A second earlier than now: also who was looked at just before may have changed since.
+  local states = redis.call('HGETALL', k'key-group-states')
+  for i = 1, #states, 2 do
+    local at, state = string.match(states[i + 1], '^(%S+)( .*)$')
+    if num(at) > now - 1000 then redis.call('HSET', k'key-group-states', states[i], string.format('%.0f', now - 1000) .. state) end
+  end
   local ids = redis.call('ZRANGE', k'wait', 0, -1)
   for _, id in ipairs(redis.call('ZRANGE', k'calls', 0, -1)) do ids[#ids + 1] = id end
   for _, lease in ipairs(redis.call('ZRANGE', k'leases', 0, -1)) do ids[#ids + 1] = string.match(lease, '^(.*)#%d+$') end

@@ -23,7 +23,9 @@ local function verdict_again(camera, sig, hash, within)
   if tracks == '' or hash == '' then return nil end
   for _, text in ipairs(redis.call('LRANGE', k('verdicts:' .. camera), 0, VERDICTS_KEPT - 1)) do
     local v = cjson.decode(text)
-    if now() - v.at <= within and tracks_of(v.sig) == tracks and bits_apart(v.hash, hash) <= BITS_APART then return v end
+    local age = now() - v.at
+    -- Not what was stamped before the clock stepped back: nobody knows how old it is. (JSON rounds the stamp to a tenth of a ms.)
+    if age > -1 and age <= within and tracks_of(v.sig) == tracks and bits_apart(v.hash, hash) <= BITS_APART then return v end
   end
 end
 

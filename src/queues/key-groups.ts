@@ -68,6 +68,9 @@ export interface Capabilities {
   jsonSchema: boolean;
 }
 
+/** Of one group: a take asks for the state of all of its keys at once (choose.lua), and Lua ends at about twice as many. */
+export const MOST_KEYS = 500;
+
 export interface KeyGroup {
   id: string;
   provider: string;

@@ -3,8 +3,10 @@
 --
 -- Groups that all policies treat alike are of one *kind*. <p>routes: policy id -> its kinds, "kind,kind;kind": those before a
 -- semicolon are preferred to those after it; "" where it allows none. The policy without an id allows every kind.
--- <p>policies: id -> JSON of every policy that was ever told, since tasks of an earlier one may still wait, or another bridge
--- have cameras of its own.
+-- <p>policies: id -> JSON of every policy that was told, since tasks of an earlier one may still wait, or another bridge
+-- have cameras of its own. Bridges renew theirs once a minute (<p>policies-told: id -> when); one of which nothing was heard
+-- for POLICY_KEPT_MS, and for as long as a failed task of it may be tried again, is forgotten when none of its tasks waits.
+local POLICY_KEPT_MS = 86400000
 
 local function holds(list, one)
   if not list then return true end
@@ -28,9 +30,23 @@ end
 -- In the order of their preference, as numbers are compared.
 local function before(a, b) return (tonumber(a) or 0) < (tonumber(b) or 0) end
 
+local function forget_policies(told, t)
+  local kept = math.max(POLICY_KEPT_MS, num(redis.call('HGET', k'settings', 'failedRecordMs')))
+  for _, id in ipairs(redis.call('HKEYS', k'policies')) do
+    local at = num(redis.call('HGET', k'policies-told', id))
+    -- 0: of an earlier version; ahead: the clock has stepped back.
+    if told[id] or at == 0 or at > t then redis.call('HSET', k'policies-told', id, ms(t))
+    elseif t - at > kept and redis.call('HEXISTS', k'waits', id) == 0 then
+      redis.call('HDEL', k'policies', id)
+      redis.call('HDEL', k'policies-told', id)
+    end
+  end
+end
+
 -- groups: id -> what registration told. Moves each group to its kind; replies ids of policies that no group with a key may serve.
 local function route_policies(told, groups, t)
   for id, policy in pairs(told) do redis.call('HSET', k'policies', id, cjson.encode(policy)) end
+  forget_policies(told, t)
   local policies, names = {}, redis.call('HKEYS', k'policies')
   table.sort(names)
   for i, id in ipairs(names) do policies[i] = cjson.decode(redis.call('HGET', k'policies', id)) end

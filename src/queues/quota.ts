@@ -168,7 +168,12 @@ export interface Quota {
    * it windows of kind calendar let nothing through.
    */
   renewCalendar(groups: readonly KeyGroup[]): Promise<void>;
-  /** A living worker holds these keys for the next `forMs`: without it a group gets no lease. */
+  /**
+   * These policies are still in use: the store forgets those of which it hears nothing for a day, nor for as long as failed
+   * tasks are kept. To be called every few minutes. False: it has forgotten one; register again.
+   */
+  renewPolicies(policies: readonly RoutingPolicy[]): Promise<boolean>;
+  /** A living worker holds these keys for the next `forMs` (0: no longer): without it a group gets no lease. */
   hold(keys: readonly { keyGroup: string; keyId: string }[], forMs: number): Promise<void>;
   /** By a worker that has started: its secrets may be others than those that were refused, so that these are probed at once. */
   probeNow(keys: readonly { keyGroup: string; keyId: string }[]): Promise<void>;

@@ -2,7 +2,7 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Clock } from "../context.ts";
-import { policyId } from "../routing-policy.ts";
+import { policyId, type RoutingPolicy } from "../routing-policy.ts";
 import { dayStarts } from "./calendar.ts";
 import { keyGroupEvent } from "./key-group-events.ts";
 import { DEFAULT_RESERVE, DEFAULT_ROUTING, registration } from "./key-groups.ts";
@@ -87,13 +87,25 @@ export function createQuota(
       if (calendar.length > 0) await redis.hset(`${PREFIX}calendar`, Object.fromEntries(calendar));
     },
 
+    async renewPolicies(policies) {
+      const ids = idsOf(policies);
+      if (ids.length === 0) return true;
+      const known = await redis.hmget(`${PREFIX}policies`, ...ids);
+      if (known.includes(null)) return false;
+      const nowMs = await storeNowMs();
+      await redis.hset(`${PREFIX}policies-told`, Object.fromEntries(ids.map((id) => [id, nowMs])));
+      return true;
+    },
+
     async hold(keys, forMs) {
+      const names = keys.map(({ keyGroup, keyId }) => `${keyGroup}/${keyId}`);
+      if (names.length === 0) return;
+      if (forMs <= 0) {
+        await redis.hdel(`${PREFIX}held`, ...names);
+        return;
+      }
       const until = (await storeNowMs()) + forMs;
-      if (keys.length > 0)
-        await redis.hset(
-          `${PREFIX}held`,
-          Object.fromEntries(keys.map(({ keyGroup, keyId }) => [`${keyGroup}/${keyId}`, until])),
-        );
+      await redis.hset(`${PREFIX}held`, Object.fromEntries(names.map((name) => [name, until])));
     },
 
     async probeNow(keys) {
@@ -217,6 +229,9 @@ export function createQuota(
     look: (also) => lookAt("some", also),
   };
 }
+
+/** Of those that have one: the policy that allows all has none. */
+const idsOf = (policies: readonly RoutingPolicy[]) => [...new Set(policies.map(policyId))].filter((id) => id !== "");
 
 function textsOf(ending: Ending): [verdict: string, error: string, meta: string] {
   switch (ending.kind) {

@@ -40,6 +40,13 @@ local function turn_after(strategy, weight, own, reached, in_full)
   return start + stride, math.max(reached, start)
 end
 
+-- Its turn under another strategy or weight than those by which it was reckoned: no further ahead than one stride, which is what
+-- the call before would have cost.
+local function turn_within(own, strategy, weight, reached)
+  if strategy == 'random' then return own end
+  return math.min(own, reached + stride_of(strategy, weight))
+end
+
 local function place_at(turn, in_flight) return routing() == 'least_loaded' and in_flight * LOADED + turn or turn end
 
 local function ready_of(kind) return k('ready:' .. kind) end

@@ -29,8 +29,8 @@ import { imagesFolder, instanceName, storeUrl } from "./places.ts";
 const HOUR_MS = 3_600_000;
 const SWEEP_MS = 250;
 const SNAPSHOT_MS = 1_000;
-/** The store knows of eight days; asking this often also mends it soon after its clock stepped. */
-const RENEW_CALENDAR_MS = 60_000;
+/** The store knows of eight days; asking this often also mends it soon after its clock stepped. Of policies see policies.lua. */
+const RENEW_MS = 60_000;
 const POISON = { code: "POISON", message: "processing this message ended the process five times" };
 const MAX_OUTBOX = 50_000;
 
@@ -80,10 +80,12 @@ export function createBridge(settings: Settings, context: Context): Service & { 
 
     const run = (what: string, work: Promise<void>) => acquired.add(work, what, (done) => done);
     run(
-      "calendar",
-      loop(context, signal, "calendar of the windows", async () => {
-        await context.clock.sleep(RENEW_CALENDAR_MS, signal);
+      "renewing",
+      loop(context, signal, "renewing calendar and policies", async () => {
+        await context.clock.sleep(RENEW_MS, signal);
         await quota.renewCalendar(groups);
+        const policies = routingPolicies(cameras, routing.policy).map(({ policy }) => policy);
+        if (!(await quota.renewPolicies(policies))) await makeKnown();
       }),
     );
 

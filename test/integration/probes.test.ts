@@ -147,7 +147,7 @@ describe("in the store", () => {
       const all = await redis.hgetall(hash("a"));
       return [fieldsToRecord(all, "").off, fieldsToRecord(all, ":key").off];
     };
-    expect(await records()).toEqual(["by_hand", "by_hand"]);
+    expect(await records()).toEqual(["by_hand", "no"]); // its key is forgotten
     await redis.zadd("{vl}:free", 0, "a");
     expect((await quota.take(1)).taken).toEqual([]);
     expect(await quota.snapshot()).toMatchObject([{ state: "disabled", cause: null, disabledLeftMs: null }]);

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { systemClock } from "../../src/context.ts";
-import { type KeyGroup, STRATEGIES, type Strategy } from "../../src/queues/key-groups.ts";
+import { type KeyGroup, MOST_KEYS, STRATEGIES, type Strategy } from "../../src/queues/key-groups.ts";
 import type { Quota, Taken } from "../../src/queues/quota.ts";
 import { createQuota } from "../../src/queues/redis-quota.ts";
 import { createWaitingRoom } from "../../src/queues/redis-waiting-room.ts";
@@ -251,6 +251,35 @@ describe("among groups, with two bridges", () => {
     expect(countsOf(names, ["g0000"])[0]).toBeLessThanOrEqual(13);
   });
 
+  test.each(["weighted", "round_robin"] as const)(
+    "one of a small weight is not left out when the weights become equal, now %s",
+    async (strategy) => {
+      const weighing = (...weights: number[]) => groupsOf(2, (i) => ({ weight: weights[i] ?? 1 }));
+      await use(weighing(0.01, 100), "weighted");
+      await admit(260);
+      const before = (await takeInTurn(200)).map(({ keyGroup }) => keyGroup);
+      expect(countsOf(before, ["g0000", "g0001"])).toEqual([1, 199]);
+      await use(weighing(100, 100), strategy);
+      const names = (await takeInTurn(60)).map(({ keyGroup }) => keyGroup);
+      const [small = 0] = countsOf(names, ["g0000"]);
+      expect(Math.abs(small - 30)).toBeLessThanOrEqual(2);
+    },
+  );
+
+  test("nor when its own weight rises among others, or when all are in flight no more", async () => {
+    const groups = groupsOf(2, (i) => ({ weight: i === 0 ? 0.01 : 1 }));
+    await use(groups, "weighted");
+    await admit(150);
+    for (const one of await takeInTurn(50)) await end(one);
+    await use(groupsOf(2), "weighted");
+    const names = (await takeInTurn(40)).map(({ keyGroup }) => keyGroup);
+    expect(countsOf(names, ["g0000"])[0]).toBeGreaterThanOrEqual(19);
+    await use(groups, "weighted");
+    await use(groupsOf(2), "least_loaded");
+    const after = (await takeInTurn(20)).map(({ keyGroup }) => keyGroup);
+    expect(countsOf(after, ["g0000"])[0]).toBeGreaterThanOrEqual(8);
+  });
+
   test.each(STRATEGIES)("%s: above saturation every place is used", async (strategy) => {
     const groups = groupsOf(5, (i) => ({
       weight: 5 - i,
@@ -314,12 +343,32 @@ describe("among a group's keys, with two bridges", () => {
     expect(countsOf(again, ["key-0"])[0]).toBeLessThanOrEqual(8);
   });
 
+  test("as many as a group may have", async () => {
+    const taken = await keysTaken("round_robin", Array(MOST_KEYS).fill(1), 100);
+    expect(new Set(taken.map(({ keyId }) => keyId)).size).toBe(100);
+  });
+
   test("weighted: by weight, at no moment further apart than one call of each", async () => {
     const weights = [1, 3, 6];
     const names = (await keysTaken("weighted", weights, 200)).map(({ keyId }) => keyId);
     expect(countsOf(names, ["key-0", "key-1", "key-2"])).toEqual([20, 60, 120]);
     expect(unfairness(names, new Map(weights.map((weight, i) => [`key-${i}`, weight])))).toBeLessThanOrEqual(1.000_001);
   });
+
+  test.each(["weighted", "round_robin"] as const)(
+    "one of a small weight is not left out when the weights become equal, now %s",
+    async (strategy) => {
+      expect(
+        countsOf(
+          (await keysTaken("weighted", [0.01, 100], 60)).map(({ keyId }) => keyId),
+          ["key-0"],
+        ),
+      ).toEqual([1]);
+      const after = (await keysTaken(strategy, [100, 100], 40)).map(({ keyId }) => keyId);
+      const [small = 0] = countsOf(after, ["key-0"]);
+      expect(Math.abs(small - 20)).toBeLessThanOrEqual(2);
+    },
+  );
 
   test("least_loaded: the key whose calls last gets fewer", async () => {
     await use(groupsOf(1, () => ({ strategy: "least_loaded", keys: keysOf([1, 1, 1]) })));

@@ -54,6 +54,18 @@ describe("the keys' file", () => {
     ]);
   });
 
+  test("a group has five hundred keys at most, however they are written", async () => {
+    const keys = (count: number, more = "") =>
+      Array.from({ length: count }, (_, i) => `{ id: key-${i}, ${more || `secret: sk-${i}`} }`).join(", ");
+    const own = (count: number) => group().replace(/keys: .*/, `keys: [${keys(count)}]`);
+    expect((await groupsOf(own(500)))[0]?.keys).toHaveLength(500);
+    expect(await faultsOf(own(501))).toContain("key group qwen-a: it has 501 keys, of 500 at most");
+    const flat = `baseUrl: https://provider.example/v1
+model: m
+keys: [${keys(501, "api_key: sk-1, account: one")}]`;
+    expect(await faultsOf(flat)).toContain("it has 501 keys, of 500 at most");
+  });
+
   test("every field of a group comes through", async () => {
     const text = `routing: { strategy: least_loaded }
 keyGroups:
