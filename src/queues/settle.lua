@@ -61,7 +61,7 @@ local function learn_one(who, s, said, probe, cool, f, into)
   learn_state(s, said, probe, t, cool, f.random)
   changes_of(s, into)
   local refused = s.off == 'refused' and said.kind == 'refused' and (probe or off_before ~= 'refused')
-  if refused or (s.off == 'no' and s.coolUntil > cooled_before) then
+  if refused or (s.off == 'no' and s.coolUntil > cooled_before and said.kind ~= 'returned') then
     for field, v in pairs({ cause = f.code or '', cools = f.says.cools, ['until'] = refused and tonumber(said.untilInMs) and ms(t + said.untilInMs) or '' }) do
       into[#into + 1] = field .. s.suffix
       into[#into + 1] = v
