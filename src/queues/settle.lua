@@ -44,11 +44,19 @@ end
 
 local CHANGES_KEPT = 1000 -- events.ts has the same
 
--- The call has brought a group or key into another state: an event. Who is seen without a worker, or as removed, stays so.
-local function changed(who, s, said, code)
+-- The call has brought a group or key from the state `from` into another: an event. Who is seen without a worker, or as removed,
+-- stays so.
+local function changed(who, group, from, s, said, code)
   local to = { states = k'key-group-states', changes = k'key-group-changes', counts = k'key-group-change-counts', most = CHANGES_KEPT }
   local last = redis.call('HGET', to.states, who)
-  if not last or string.find(last, ' unmanned ', 1, true) or string.find(last, ' removed ', 1, true) then return end
+  if not last then
+    -- Nobody has looked since it was registered; unless it was removed, and is forgotten.
+    if redis.call('SISMEMBER', k'groups', group) == 0 then return end
+    last = '0 ' .. from .. ' '
+    -- A group follows the last of its keys, which is seen by those who look.
+    if who ~= group then redis.call('HSETNX', to.states, group, string.format('%.0f', math.floor(t)) .. ' available ') end
+  end
+  if string.find(last, ' unmanned ', 1, true) or string.find(last, ' removed ', 1, true) then return end
   local state, till = state_seen(s), ''
   if state == 'cooling' then till = s.coolUntil
   elseif state == 'disabled' then till = tonumber(said.untilInMs) and t + said.untilInMs or s.probeAt end
@@ -67,7 +75,7 @@ local function learn_one(who, s, said, probe, cool, f, into)
       into[#into + 1] = v
     end
   end
-  if state_seen(s) ~= seen_before then changed(who, s, said, f.code or '') end
+  if state_seen(s) ~= seen_before then changed(who, f.group, seen_before, s, said, f.code or '') end
   return before ~= 'no' and may_call(s, t) == 'no'
 end
 

@@ -14,6 +14,7 @@ import type { CallFeedback, CallSays, Quota, Taken } from "../../src/queues/quot
 import { createQuota } from "../../src/queues/redis-quota.ts";
 import { createWaitingRoom } from "../../src/queues/redis-waiting-room.ts";
 import type { WaitingRoom } from "../../src/queues/waiting-room.ts";
+import { snapshotPublisher } from "../../src/roles/key-group-snapshots.ts";
 import { createWorker } from "../../src/roles/worker.ts";
 import { connectStore } from "../../src/store.ts";
 import { type Pipeline, startPipeline } from "../support/pipeline.ts";
@@ -175,6 +176,26 @@ describe("in the store", () => {
     await redis.hset(hash("b"), { coolUntil: Date.now() + 60_000 });
     const lease = await take();
     expect(lease).toMatchObject({ taskId: urgent.task.taskId, keyGroup: "a" });
+  });
+
+  test("a new key that is refused by its first call is an event, and its group's too", async () => {
+    await room.admit([anArrival()]);
+    const lease = await take();
+    await spend(lease);
+    await ends(lease, refusesKey(60_000));
+    const publish = snapshotPublisher(quota, redis, async () => {
+      const [seconds, micros] = await redis.time();
+      return Number(seconds) * 1_000 + Number(micros) / 1_000;
+    });
+    await publish();
+    await publish();
+    const seen = (await redis.xrange(KEYS.keyGroupChanges, "-", "+"))
+      .map(([id, fields]) => KeyGroupChange.parse({ ...JSON.parse(fields[1] ?? ""), id }))
+      .map(({ keyGroup, keyId, from, to, cause }) => [keyGroup, keyId, from, to, cause]);
+    expect(seen).toEqual([
+      ["a", "key", "available", "disabled", "KEY_REJECTED"],
+      ["a", null, "available", "disabled", "KEY_REJECTED"],
+    ]);
   });
 
   test("a worker that dies with the probe frees its place", async () => {
