@@ -399,4 +399,35 @@ keys:
     expect(accountOf(world, "simulated-01")).toMatchObject({ calls: 1, ok: 0 });
     expect(await record("simulated-01")).toMatchObject({ open: true, strikes: 1, probingUntilMs: 0 });
   });
+
+  test("a slow group passes its probe though half of the task's time would not do", { timeout: 60_000 }, async () => {
+    const { world, redis, record } = await start({
+      settings: { freshnessSeconds: 5 },
+      simulator: { latency: { meanMs: 3_000, p95Ms: 3_100 } },
+    });
+    const learned = { median: 3_000, p95: 3_100, medianAt: Date.now() - 60_000 };
+    await redis.hset("{vl}:group:simulated-01", { open: "1", failures: "5", ...learned });
+    await redis.zadd("{vl}:free", 0, "simulated-01"); // asked first
+    const ids = await world.offer(1);
+    const [result] = (await world.outcomes(ids)).get(ids[0] ?? "") ?? [];
+    expect(result).toMatchObject({ outcome: "assessed", metadata: { keyGroup: "simulated-01" } });
+    expect(await record("simulated-01")).toMatchObject({ open: false, strikes: 0, probingUntilMs: 0 });
+  });
+
+  test("a probe that was given less time than its group is known to need blames nobody, and its task is judged elsewhere", {
+    timeout: 60_000,
+  }, async () => {
+    const { world, redis, record } = await start({ settings: { freshnessSeconds: 6 } });
+    world.provider.setFaults({ hang: true }, "simulated-01");
+    const learned = { median: 7_000, p95: 7_000, medianAt: Date.now() - 301_000 };
+    await redis.hset("{vl}:group:simulated-01", { open: "1", failures: "5", ...learned });
+    await redis.zadd("{vl}:free", 0, "simulated-01"); // asked first
+    const ids = await world.offer(1);
+    const [result] = (await world.outcomes(ids)).get(ids[0] ?? "") ?? [];
+    expect(result).toMatchObject({ outcome: "assessed", metadata: { attempts: 1 } });
+    expect(result?.metadata.keyGroup).not.toBe("simulated-01");
+    expect(accountOf(world, "simulated-01")).toMatchObject({ calls: 1, ok: 0 });
+    expect(await record("simulated-01")).toMatchObject({ open: true, failures: 5, strikes: 0 });
+    expect(await redis.hget("{vl}:group:simulated-01", "fail:CALL_TIMED_OUT")).toBeNull();
+  });
 });
