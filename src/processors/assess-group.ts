@@ -201,7 +201,8 @@ async function refused(
 ): Promise<JobReturn> {
   if (!(error instanceof Refusal)) return await goBack(lease, null, explain(error), job, parts);
   const ownDeadline = error.sorted.cause === "timeout" && spent.boundByDeadline;
-  const sorted = ownDeadline ? error.sorted : blamedAllTheSame(error.sorted);
+  const blameless = ownDeadline || (error.sorted.cause === "timeout" && spent.cutShort);
+  const sorted = blameless ? error.sorted : blamedAllTheSame(error.sorted);
   const { code, cause, cools, blames } = sorted;
   const { cooling, retry } = parts.policyOf(lease.keyGroup);
   job.log(`refused (${cause}, ${code}, rests: ${cools}): ${error.message}`);
@@ -209,13 +210,13 @@ async function refused(
     called: !error.neverSent,
     ok: false,
     latencyMs: tookMs,
-    // A time-out that the task's own deadline caused blames nobody.
-    ...(!ownDeadline && { code }),
+    // A time-out that the task's own deadline or a probe's short limit caused blames nobody.
+    ...(!blameless && { code }),
     rateRefusal: code === "RATE_LIMITED",
     cameTooEarly: cause === "rate_second" || cause === "rate_minute",
     takesNoPlace: code === "RATE_LIMITED" && !parts.refusedCallsCount(lease.keyGroup),
     networkMs: error.networkMs,
-    says: refusalToSays(sorted, ownDeadline, cooling),
+    says: refusalToSays(sorted, blameless, cooling),
     random: parts.random(),
   });
   if (ownDeadline) return await end("expired", lease, error, learned, job, parts);

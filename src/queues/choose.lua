@@ -121,20 +121,50 @@ local function allows(route, kind)
   return false
 end
 
--- The task for a probe: the least urgent that waits, may go to this group and has time enough to be judged elsewhere when the probe
--- fails; else, of the least urgent ones, that with the longest time.
-local PROBE_LOOKS, PROBE_LEFT_MS = 32, 4000
-local function probe_task(group, kind, t, median)
-  local longest, left_of_it
-  for _, id in ipairs(redis.call('ZRANGE', k'wait', 0, PROBE_LOOKS - 1)) do
-    local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil', 'pc')
-    local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
-    if left > 0 and not (f[2] == group and num(f[3]) > t) and allows(f[4] or '', kind) then
-      if left >= math.max(PROBE_LEFT_MS, 2 * median) then return id end
-      if not longest or left > left_of_it then longest, left_of_it = id, left end
+-- The task for a probe: of those that may go to this group the least urgent, and of one band the newest, that has time enough to be
+-- judged elsewhere when the probe fails; else, of those that were looked at, that with the longest time, if that is enough for the
+-- group's own usual latency. nil: none is good for it, and none is looked for again before NO_PROBE_MS have passed.
+local PROBE_LOOKS, PROBE_LEFT_MS, PROBE_MARGIN_MS, NO_PROBE_MS = 32, 4000, 500, 1000
+-- What was last learned of a group's latency so long ago keeps no probe back: it may be quicker now.
+local LATENCY_OLD_MS = 300000
+local function probe_task(group, kind, t)
+  local g = k('group:' .. group)
+  local known = redis.call('HMGET', g, 'median', 'medianAt', 'noProbe')
+  local usual, none_for = num(known[1]), num(known[3]) - t
+  if none_for > 0 and none_for <= NO_PROBE_MS then return nil end
+  local enough, longest, left_of_it = math.max(PROBE_LEFT_MS, 2 * usual), nil, 0
+  local function first_good(ids)
+    for _, id in ipairs(ids) do
+      local f = redis.call('HMGET', k('task:' .. id), 'dl', 'no', 'nountil', 'pc')
+      local left = num(f[1]) > 0 and num(f[1]) - t or math.huge
+      if left > 0 and not (f[2] == group and num(f[3]) > t) and allows(f[4] or '', kind) then
+        if left >= enough then return id end
+        if left > left_of_it then longest, left_of_it = id, left end
+      end
     end
   end
-  return longest
+  local routes = {} -- those that bring tasks here; where no task has a policy, `wait` alone tells
+  local waits = redis.call('HKEYS', k'waits')
+  if waits[1] then waits[#waits + 1] = '' end
+  for _, route in ipairs(waits) do
+    if #routes < PROBE_LOOKS and allows(route, kind) then routes[#routes + 1] = route end
+  end
+  for band = 0, BANDS - 1 do
+    local good = first_good(redis.call('ZREVRANGEBYSCORE', k'wait', '(' .. ms((band + 1) * 1e14), ms(band * 1e14), 'LIMIT', 0, PROBE_LOOKS))
+    -- Others' tasks may be all that was seen of the band: then those of the policies that allow this group, each camera's newest.
+    local lines = {}
+    for _, route in ipairs(good and {} or routes) do
+      local turns = turns_in(band, route)
+      for _, camera in ipairs(redis.call('ZREVRANGE', turns, 0, math.floor(PROBE_LOOKS / #routes))) do
+        lines[#lines + 1] = redis.call('ZREVRANGE', turns .. ':' .. camera, 0, 0)[1]
+      end
+    end
+    good = good or first_good(lines)
+    if good then return good end
+  end
+  local least = t - num(known[2]) < LATENCY_OLD_MS and usual + PROBE_MARGIN_MS or PROBE_MARGIN_MS
+  if left_of_it >= least then return longest end
+  redis.call('HSET', g, 'noProbe', ms(t + NO_PROBE_MS))
 end
 
 -- A lease with this key was granted, which ends by then at the latest.

@@ -4,7 +4,7 @@
 --
 -- A record stands in the group's hash, with the suffix '' for the group itself and ':<key>' for a key. Beside it, for people:
 -- cause (an error code), cools (what was full or is out of use) and until (when that ends by itself, where it is known).
-local OPENS_AFTER, LONGEST_REST_MS, LONGEST_PROBE_MS = 5, 120000, 3600000
+local OPENS_AFTER, LONGEST_REST_MS, LONGEST_PROBE_MS, PROBE_AGAIN_MS = 5, 120000, 3600000, 3000
 local HALF_LIFE_MS, ASSUMED_SUCCESSES, JITTER = 30000, 4, 0.2
 
 -- The fields of a record, in the order in which state_from takes them.
@@ -63,6 +63,9 @@ local function learn_state(s, said, probe, t, cool, random)
   if probe and (kind == 'succeeded' or kind == 'innocent' or kind == 'limited') then recovered(s) end
   if kind == 'succeeded' then
     set(s, 'failures', 0)
+  elseif kind == 'returned' and probe then
+    if s.off == 'refused' then set(s, 'probeAt', math.max(s.probeAt, t + PROBE_AGAIN_MS))
+    elseif s.off == 'no' and s.open then set(s, 'coolUntil', math.max(s.coolUntil, t + PROBE_AGAIN_MS)) end
   elseif kind == 'limited' then
     set(s, 'coolUntil', math.max(s.coolUntil, t + cool))
   elseif kind == 'failed' then

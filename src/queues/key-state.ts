@@ -52,8 +52,8 @@ export type KeyEvent =
   | { kind: "taken"; endsByMs: number }
   /** Its call begins, and ends by then at the latest. */
   | { kind: "begun"; probe: boolean; endsByMs: number }
-  /** The lease lapsed, the request never left, or the task's own deadline ended the call: nothing was learned. */
-  | { kind: "returned"; probe: boolean }
+  /** Nothing was learned: the lease lapsed or its worker died (not `called`), or the call ended so (the task's own deadline was first, or it says something of the other of group and key alone). */
+  | { kind: "returned"; probe: boolean; called: boolean }
   | { kind: "succeeded"; probe: boolean }
   /** The task was at fault: content, a bad request. The provider had taken the key. */
   | { kind: "innocent"; probe: boolean }
@@ -75,12 +75,15 @@ export interface KeyStatePolicy {
   longestRestMs: number;
   /** Longest time between two probes of what is disabled, ms. Default an hour. */
   longestProbeMs: number;
+  /** From a probe that was called and has said nothing to the next one, ms. Default 3,000. */
+  probeAgainMs: number;
 }
 
 export const DEFAULT_KEY_STATE_POLICY: KeyStatePolicy = {
   opensAfter: 5,
   longestRestMs: 120_000,
   longestProbeMs: 3_600_000,
+  probeAgainMs: 3_000,
 };
 
 export function stateOf({ off, open, coolUntilMs, inFlight }: KeyRecord, nowMs: number): KeyState {
@@ -127,7 +130,7 @@ export function afterEvent(
   if (event.probe) ended.probingUntilMs = 0;
   switch (event.kind) {
     case "returned":
-      return ended;
+      return event.probe && event.called ? probedLater(ended, nowMs + policy.probeAgainMs) : ended;
     case "succeeded":
       return event.probe ? recovered(ended) : { ...ended, failures: 0 };
     case "innocent":
@@ -162,6 +165,12 @@ const recovered = (record: KeyRecord): KeyRecord =>
   record.off === "by_hand"
     ? record
     : { ...record, off: "no", open: false, failures: 0, strikes: 0, probeAtMs: 0, probingUntilMs: 0 };
+
+/** Else the next task would be sent to the same end at once. */
+function probedLater(record: KeyRecord, untilMs: number): KeyRecord {
+  if (record.off === "refused") return { ...record, probeAtMs: Math.max(record.probeAtMs, untilMs) };
+  return record.off === "no" && record.open ? cooled(record, untilMs) : record;
+}
 
 function failed(
   record: KeyRecord,

@@ -39,6 +39,8 @@ export type SpendAnswer =
       timeoutMs: number;
       /** The deadline, not the call's own limit, bounds it: a time-out blames nobody. */
       boundByDeadline: boolean;
+      /** A probe whose limit is shorter than what its group is known to need: a time-out blames nobody, and its task goes back. */
+      cutShort: boolean;
       attempts: number;
       /** Refusals, errors and time-outs before this call; unreadable answers are not among them. */
       refusals: number;

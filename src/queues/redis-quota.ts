@@ -164,6 +164,7 @@ export function createQuota(
           kind,
           timeoutMs: Number(a),
           boundByDeadline: bound === "1",
+          cutShort: bound === "2",
           attempts: Number(b),
           refusals: Number(refusals),
           startedAt,

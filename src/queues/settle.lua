@@ -44,11 +44,19 @@ end
 
 local CHANGES_KEPT = 1000 -- events.ts has the same
 
--- The call has brought a group or key into another state: an event. Who is seen without a worker, or as removed, stays so.
-local function changed(who, s, said, code)
+-- The call has brought a group or key from the state `from` into another: an event. Who is seen without a worker, or as removed,
+-- stays so.
+local function changed(who, group, from, s, said, code)
   local to = { states = k'key-group-states', changes = k'key-group-changes', counts = k'key-group-change-counts', most = CHANGES_KEPT }
   local last = redis.call('HGET', to.states, who)
-  if not last or string.find(last, ' unmanned ', 1, true) or string.find(last, ' removed ', 1, true) then return end
+  if not last then
+    -- Nobody has looked since it was registered; unless it was removed, and is forgotten.
+    if redis.call('SISMEMBER', k'groups', group) == 0 then return end
+    last = '0 ' .. from .. ' '
+    -- A group follows the last of its keys, which is seen by those who look.
+    if who ~= group then redis.call('HSETNX', to.states, group, string.format('%.0f', math.floor(t)) .. ' available ') end
+  end
+  if string.find(last, ' unmanned ', 1, true) or string.find(last, ' removed ', 1, true) then return end
   local state, till = state_seen(s), ''
   if state == 'cooling' then till = s.coolUntil
   elseif state == 'disabled' then till = tonumber(said.untilInMs) and t + said.untilInMs or s.probeAt end
@@ -61,13 +69,13 @@ local function learn_one(who, s, said, probe, cool, f, into)
   learn_state(s, said, probe, t, cool, f.random)
   changes_of(s, into)
   local refused = s.off == 'refused' and said.kind == 'refused' and (probe or off_before ~= 'refused')
-  if refused or (s.off == 'no' and s.coolUntil > cooled_before) then
+  if refused or (s.off == 'no' and s.coolUntil > cooled_before and said.kind ~= 'returned') then
     for field, v in pairs({ cause = f.code or '', cools = f.says.cools, ['until'] = refused and tonumber(said.untilInMs) and ms(t + said.untilInMs) or '' }) do
       into[#into + 1] = field .. s.suffix
       into[#into + 1] = v
     end
   end
-  if state_seen(s) ~= seen_before then changed(who, s, said, f.code or '') end
+  if state_seen(s) ~= seen_before then changed(who, f.group, seen_before, s, said, f.code or '') end
   return before ~= 'no' and may_call(s, t) == 'no'
 end
 

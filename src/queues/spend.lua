@@ -3,7 +3,7 @@
 -- ARGV: id, epoch, worker, callTimeoutMs, again ("1": the round trip of the spend before was too long; nothing was called
 --   yet), stalled ("1": BullMQ found this job without a living worker), patient ("1": may be
 --   told to wait)
--- Replies { failed } (this very taking ended as failed; its job may not know) | { wait, ms } (granted ahead of its place in the windows: ask again then) | { granted, timeoutMs, attempts, guardMs, key, unreadable, bounded by the deadline ("1"), stamp, refusals, what is probed } | { back, why, became } | { stale, why }
+-- Replies { failed } (this very taking ended as failed; its job may not know) | { wait, ms } (granted ahead of its place in the windows: ask again then) | { granted, timeoutMs, attempts, guardMs, key, unreadable, bounded by the deadline ("1") or as a probe by less than the group is known to need ("2"), stamp, refusals, what is probed } | { back, why, became } | { stale, why }
 local id, epoch, worker, timeout, again, stalled = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
 local PROBE_MS = 2000 -- a probe has so long at least, where its task has
 local t = now()
@@ -30,7 +30,7 @@ if not again then
 end
 
 local of_key = ':' .. r.key
-local f = redis.call('HMGET', k('group:' .. r.kg), 'guard', 'median', 'medianAt', 'calls', 'calls' .. of_key, 'coolUntil', 'open', 'off',
+local f = redis.call('HMGET', k('group:' .. r.kg), 'guard', 'median', 'p95', 'calls', 'calls' .. of_key, 'coolUntil', 'open', 'off',
   'coolUntil' .. of_key, 'open' .. of_key, 'off' .. of_key)
 local probe = r.p or ''
 -- Why neither an ordinary call may be made now nor, where this is one, its probe; or nil. at: where the state's fields begin
@@ -58,10 +58,14 @@ if why then
 end
 
 local limit = dl > 0 and math.min(timeout, dl - t) or timeout
+local cut_short = false
 if dl > 0 and probe ~= '' then
-  -- Half of the time that is left is for another group, where the probe is not answered.
-  local median = t - num(f[3]) < 30000 and num(f[2]) or 0
-  limit = math.min(limit, math.max((dl - t) / 2, PROBE_MS, 2 * median))
+  -- Half of the time that is left is for another group, where the probe is not answered; but what the group is known to need it
+  -- gets, however long ago that was learned, if the task has so much.
+  local left, median = dl - t, num(f[2])
+  local enough = left < median and 0 or num(f[3]) > 0 and 1.5 * num(f[3]) or 2 * median
+  limit = math.min(limit, math.max(left / 2, PROBE_MS, enough))
+  cut_short = limit < left and limit < math.min(timeout, median)
 end
 local bounded = dl > 0 and dl - t < timeout and limit >= dl - t
 move_stamps(r.kg, lease, t, t + limit + 1000)
@@ -76,4 +80,4 @@ end
 local begun = again and 0 or 1
 redis.call('HSET', k('group:' .. r.kg), 'lapses', '0', 'slowUntil', '0', 'calls', num(f[4]) + begun, 'calls' .. of_key, num(f[5]) + begun)
 redis.call('HSET', k('task:' .. id), 's', 'calling', 'w', worker, 'st', ms(t))
-return { 'granted', ms(limit), tostring(attempts), f[1] or '0', r.key, r.un or '', bounded and '1' or '0', ms(t), r.f or '0', probe }
+return { 'granted', ms(limit), tostring(attempts), f[1] or '0', r.key, r.un or '', bounded and '1' or cut_short and '2' or '0', ms(t), r.f or '0', probe }

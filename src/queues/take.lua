@@ -177,7 +177,7 @@ local function take_one_of(route, urgent)
       local id
       if at <= t + ahead then
         local median = median_of(group)
-        if probe ~= '' and not urgent then id = probe_task(group, kind, t, median) end
+        if probe ~= '' and not urgent then id = probe_task(group, kind, t) end
         if probe ~= '' and not id and spare then key, probe = spare, '' end
         if probe == '' then id = task_for(group, median, route) end
       end
@@ -197,6 +197,8 @@ local function take_one_of(route, urgent)
         not_before(group, order, opens, 'reserve', math.min(math.max(opens, t + ahead + 20), t + 1000))
       elseif r then
         return take_task(id, r, group, order, key, probe, at, tokens)
+      elseif probe ~= '' and not urgent then
+        step_aside(group, order, t + NO_PROBE_MS) -- nothing that waits is good for its probe
       else
         passed[kind] = (passed[kind] or 0) + 1
         unsuited = unsuited or not urgent

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { pino } from "pino";
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { systemClock } from "../../src/context.ts";
 import { KeyGroupChange } from "../../src/events.ts";
 import { KEYS } from "../../src/names.ts";
@@ -14,6 +14,7 @@ import type { CallFeedback, CallSays, Quota, Taken } from "../../src/queues/quot
 import { createQuota } from "../../src/queues/redis-quota.ts";
 import { createWaitingRoom } from "../../src/queues/redis-waiting-room.ts";
 import type { WaitingRoom } from "../../src/queues/waiting-room.ts";
+import { snapshotPublisher } from "../../src/roles/key-group-snapshots.ts";
 import { createWorker } from "../../src/roles/worker.ts";
 import { connectStore } from "../../src/store.ts";
 import { type Pipeline, startPipeline } from "../support/pipeline.ts";
@@ -105,6 +106,96 @@ describe("in the store", () => {
     expect(granted.timeoutMs).toBeGreaterThan(3_000);
     expect(granted.timeoutMs).toBeLessThanOrEqual(4_000);
     expect(granted.boundByDeadline).toBe(false);
+  });
+
+  test("a group known to be slow gets the time that it needs, however long ago that was learned", async () => {
+    await room.admit([anArrival({ freshnessSeconds: 10 })]);
+    await refusedAndDue();
+    await redis.hset(hash("a"), { median: 6_000, p95: 6_400, medianAt: Date.now() - 60_000 });
+    const granted = await quota.spend(await take(), "w:1", 8_000, false);
+    expect(granted).toMatchObject({ kind: "granted", timeoutMs: 8_000, boundByDeadline: false, cutShort: false });
+  });
+
+  test("where every task has less time than the group needs it is asked again a second later, and after five minutes probed with half of it", async () => {
+    await room.admit([anArrival({ freshnessSeconds: 5 }), anArrival({ freshnessSeconds: 5 })]);
+    await refusedAndDue();
+    const learned = { median: 6_000, p95: 6_400, medianAt: Date.now() };
+    await redis.hset(hash("a"), learned);
+    for (let i = 0; i < 2; i += 1) {
+      const { taken, waitMs } = await quota.take(5);
+      expect(taken).toEqual([]);
+      expect(waitMs).toBeGreaterThan(500);
+      expect(waitMs).toBeLessThanOrEqual(1_000);
+    }
+    await redis.hset(hash("a"), { medianAt: learned.medianAt - 301_000 });
+    const lease = await vi.waitFor(take, { timeout: 3_000 });
+    const granted = await quota.spend(lease, "w:1", 8_000, false);
+    if (granted.kind !== "granted") throw new Error(granted.kind);
+    expect(granted).toMatchObject({ boundByDeadline: false, cutShort: true });
+    expect(granted.timeoutMs).toBeLessThanOrEqual(2_500);
+  });
+
+  test("of many tasks about to expire none is sent with a probe: the newest of the lowest band that has time is", async () => {
+    const doomed = Array.from({ length: 40 }, (_, i) =>
+      anArrival({ score: 0.1, capturedAtMs: Date.now() - 1_000 - i, cameraId: `cam-${i}` }),
+    );
+    const fresh = anArrival({ score: 0.1, cameraId: "cam-5" });
+    await room.admit([...doomed, fresh, anArrival({ score: 0.9 })]);
+    for (const { task } of doomed) await redis.hset(`{vl}:task:${task.taskId}`, "dl", Date.now() + 1_500);
+    await refusedAndDue();
+    expect((await take()).taskId).toBe(fresh.task.taskId);
+  });
+
+  test("a probe that says nothing is followed by the next one seconds later, and what is known of the cause stays", async () => {
+    await room.admit([anArrival(), anArrival()]);
+    await refusedAndDue();
+    const probe = await take();
+    await spend(probe);
+    const returned = { kind: "returned" as const };
+    await ends(probe, { group: returned, key: returned, cools: "nothing" }, ["key"]);
+    const [seconds, micros] = await redis.time();
+    const record = fieldsToRecord(await redis.hgetall(hash("a")), ":key");
+    const leftMs = record.probeAtMs - Number(seconds) * 1_000 - Number(micros) / 1_000;
+    expect(leftMs).toBeGreaterThan(2_000);
+    expect(leftMs).toBeLessThanOrEqual(3_000);
+    expect(record).toMatchObject({ off: "refused", strikes: 0, probingUntilMs: 0 });
+    expect(await redis.hget(hash("a"), "cause:key")).toBe("KEY_REJECTED");
+    const { taken, waitMs } = await quota.take(5);
+    expect(taken).toEqual([]);
+    expect(waitMs).toBeGreaterThan(0);
+  });
+
+  test("a probe finds its task behind the backlog of a policy that its group is not for", async () => {
+    const forA = { keyGroups: ["a"] };
+    const forB = { keyGroups: ["b"] };
+    await quota.register([group("a"), group("b")], { ...LIVES, policies: [forA, forB] });
+    const urgent = anArrival({ score: 0.5, freshnessSeconds: 0, routing: forA });
+    await room.admit([urgent]);
+    await refusedAndDue();
+    await room.admit(Array.from({ length: 60 }, () => anArrival({ score: 0.1, freshnessSeconds: 0, routing: forB })));
+    await redis.hset(hash("b"), { coolUntil: Date.now() + 60_000 });
+    const lease = await take();
+    expect(lease).toMatchObject({ taskId: urgent.task.taskId, keyGroup: "a" });
+  });
+
+  test("a new key that is refused by its first call is an event, and its group's too", async () => {
+    await room.admit([anArrival()]);
+    const lease = await take();
+    await spend(lease);
+    await ends(lease, refusesKey(60_000));
+    const publish = snapshotPublisher(quota, redis, async () => {
+      const [seconds, micros] = await redis.time();
+      return Number(seconds) * 1_000 + Number(micros) / 1_000;
+    });
+    await publish();
+    await publish();
+    const seen = (await redis.xrange(KEYS.keyGroupChanges, "-", "+"))
+      .map(([id, fields]) => KeyGroupChange.parse({ ...JSON.parse(fields[1] ?? ""), id }))
+      .map(({ keyGroup, keyId, from, to, cause }) => [keyGroup, keyId, from, to, cause]);
+    expect(seen).toEqual([
+      ["a", "key", "available", "disabled", "KEY_REJECTED"],
+      ["a", null, "available", "disabled", "KEY_REJECTED"],
+    ]);
   });
 
   test("a worker that dies with the probe frees its place", async () => {
@@ -257,6 +348,43 @@ cooling: { min_cooldown: 0.2, max_cooldown: 0.4 }
     expect(await record("shaky")).toMatchObject({ off: "no", failures: 0, strikes: 0 });
   });
 
+  test("under more load than all groups can take, a key that heals comes back with its first probes", {
+    timeout: 60_000,
+  }, async () => {
+    const folder = mkdtempSync(join(tmpdir(), "vigilane-keys-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const keys = join(folder, "keys.yaml");
+    writeFileSync(
+      keys,
+      `provider: simulated
+keys:
+  - { id: ill, api_key: sim-key-01, qps_limit: 2, rpm_limit: 120 }
+  - { id: well, api_key: sim-key-02, qps_limit: 2, rpm_limit: 120 }
+`,
+    );
+    const { world, record } = await start({
+      settings: { freshnessSeconds: 5, keys },
+      simulator: { latency: { meanMs: 1_500, p95Ms: 1_600 } },
+    });
+    let offered = 0;
+    /** Ten times of what the two can judge. */
+    async function overload(forMs: number, fulfilled: () => Promise<boolean>) {
+      const until = performance.now() + forMs;
+      while (!(await fulfilled())) {
+        expect(performance.now(), "in time").toBeLessThan(until);
+        offered += (await world.offer(20, { cameraId: `cam-${offered % 5}` })).length;
+        await wait(500); // the pace of the offer
+      }
+    }
+    const off = async () => (await record("ill", ":ill")).off;
+    const expired = () => world.results.some(({ outcome }) => outcome === "expired");
+    await overload(30_000, async () => expired() && accountOf(world, "simulated-01").ok > 0);
+    world.provider.setFaults({ deadKeys: ["sim-key-01"] }, "simulated-01");
+    await overload(30_000, async () => (await off()) === "refused");
+    world.provider.setFaults(null, "simulated-01");
+    await overload(3 * 6_600, async () => (await off()) === "no");
+  });
+
   test("a probe that is never answered costs its task half of its time, and no verdict", {
     timeout: 60_000,
   }, async () => {
@@ -270,5 +398,36 @@ cooling: { min_cooldown: 0.2, max_cooldown: 0.4 }
     expect(result?.metadata.keyGroup).not.toBe("simulated-01");
     expect(accountOf(world, "simulated-01")).toMatchObject({ calls: 1, ok: 0 });
     expect(await record("simulated-01")).toMatchObject({ open: true, strikes: 1, probingUntilMs: 0 });
+  });
+
+  test("a slow group passes its probe though half of the task's time would not do", { timeout: 60_000 }, async () => {
+    const { world, redis, record } = await start({
+      settings: { freshnessSeconds: 5 },
+      simulator: { latency: { meanMs: 3_000, p95Ms: 3_100 } },
+    });
+    const learned = { median: 3_000, p95: 3_100, medianAt: Date.now() - 60_000 };
+    await redis.hset("{vl}:group:simulated-01", { open: "1", failures: "5", ...learned });
+    await redis.zadd("{vl}:free", 0, "simulated-01"); // asked first
+    const ids = await world.offer(1);
+    const [result] = (await world.outcomes(ids)).get(ids[0] ?? "") ?? [];
+    expect(result).toMatchObject({ outcome: "assessed", metadata: { keyGroup: "simulated-01" } });
+    expect(await record("simulated-01")).toMatchObject({ open: false, strikes: 0, probingUntilMs: 0 });
+  });
+
+  test("a probe that was given less time than its group is known to need blames nobody, and its task is judged elsewhere", {
+    timeout: 60_000,
+  }, async () => {
+    const { world, redis, record } = await start({ settings: { freshnessSeconds: 6 } });
+    world.provider.setFaults({ hang: true }, "simulated-01");
+    const learned = { median: 7_000, p95: 7_000, medianAt: Date.now() - 301_000 };
+    await redis.hset("{vl}:group:simulated-01", { open: "1", failures: "5", ...learned });
+    await redis.zadd("{vl}:free", 0, "simulated-01"); // asked first
+    const ids = await world.offer(1);
+    const [result] = (await world.outcomes(ids)).get(ids[0] ?? "") ?? [];
+    expect(result).toMatchObject({ outcome: "assessed", metadata: { attempts: 1 } });
+    expect(result?.metadata.keyGroup).not.toBe("simulated-01");
+    expect(accountOf(world, "simulated-01")).toMatchObject({ calls: 1, ok: 0 });
+    expect(await record("simulated-01")).toMatchObject({ open: true, failures: 5, strikes: 0 });
+    expect(await redis.hget("{vl}:group:simulated-01", "fail:CALL_TIMED_OUT")).toBeNull();
   });
 });

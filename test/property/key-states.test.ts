@@ -123,7 +123,7 @@ class World {
   }
 
   returned(call: Call) {
-    const event = (probe: boolean): KeyEvent => ({ kind: "returned", probe });
+    const event = (probe: boolean): KeyEvent => ({ kind: "returned", probe, called: false });
     this.happens(call, event, event);
   }
 
@@ -147,7 +147,7 @@ class World {
     const { records } = this;
     const whole = mayCall(records.group, nowMs).kind;
     const free = this.on.filter((id) => mayCall(records[id as "a"], nowMs).kind !== "no");
-    const [least] = await store.redis.zrange("{vl}:wait", "0", "0");
+    const least = await leastUrgent();
     const [lease] = (await this.quota.take(1)).taken;
     expect(lease !== undefined, "a lease was granted").toBe(whole !== "no" && free.length > 0 && least !== undefined);
     if (!lease) return;
@@ -212,6 +212,7 @@ class World {
     return (probe) => {
       if (!one) return { kind: "succeeded", probe };
       if ("rest" in one) return { kind: one.kind, probe, coolMs: restMs(one.rest, shareOf(this.share), random) };
+      if (one.kind === "returned") return { kind: one.kind, probe, called: true };
       if (one.kind !== "refused") return { kind: one.kind, probe };
       const untilMs = one.untilInMs === null ? null : store.nowMs() + one.untilInMs;
       return { kind: "refused", probe, firstMs: one.firstMs, untilMs };
@@ -239,6 +240,21 @@ class World {
 
 /** As soon as a lease is taken it may be a probe's. */
 const taken = (): KeyEvent => ({ kind: "taken", endsByMs: store.nowMs() + LEASE_MS });
+/** Of the lowest band that waits the newest. */
+async function leastUrgent(): Promise<string | undefined> {
+  for (let band = 0; band < 5; band += 1) {
+    const [newest] = await store.redis.zrevrangebyscore(
+      "{vl}:wait",
+      `(${(band + 1) * 1e14}`,
+      band * 1e14,
+      "LIMIT",
+      0,
+      1,
+    );
+    if (newest !== undefined) return newest;
+  }
+  return undefined;
+}
 const rounded = (record: KeyRecord) =>
   Object.fromEntries(Object.entries(record).map(([name, v]) => [name, typeof v === "number" ? Math.round(v) : v]));
 

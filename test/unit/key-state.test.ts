@@ -59,8 +59,8 @@ const EVENTS: Record<string, KeyEvent> = {
   taken: { kind: "taken", endsByMs: NOW + 9_000 },
   begun: { kind: "begun", probe: false, endsByMs: NOW + 9_000 },
   "probe begun": { kind: "begun", probe: true, endsByMs: NOW + 9_000 },
-  returned: { kind: "returned", probe: false },
-  "probe returned": { kind: "returned", probe: true },
+  returned: { kind: "returned", probe: false, called: true },
+  "probe returned": { kind: "returned", probe: true, called: true },
   succeeded: { kind: "succeeded", probe: false },
   "probe succeeded": { kind: "succeeded", probe: true },
   innocent: { kind: "innocent", probe: false },
@@ -203,6 +203,17 @@ describe("what is disabled", () => {
     expect(mayCall(record, NOW + 5_000).kind).toBe("probe");
   });
 
+  test("a probe that was called and says nothing is followed by the next one 3 s later; one that was not, at once", () => {
+    const probing = { ...FRESH, inFlight: 1, off: "refused" as const, strikes: 3, probeAtMs: NOW };
+    const broken = { ...FRESH, inFlight: 1, open: true, failures: 5, strikes: 1 };
+    for (const record of [probing, broken]) {
+      const later = following(record, { kind: "returned", probe: true, called: true });
+      expect(mayCall(later, NOW)).toEqual({ kind: "no", atMs: NOW + 3_000 });
+      expect(later).toMatchObject({ strikes: record.strikes, failures: record.failures });
+      expect(mayCall(following(record, { kind: "returned", probe: true, called: false }), NOW).kind).toBe("probe");
+    }
+  });
+
   test("only a person undoes what a person did", () => {
     const off = following(FRESH, { kind: "switched_off" });
     expect(mayCall(off, NOW)).toEqual({ kind: "no", atMs: null });
@@ -220,7 +231,8 @@ describe("what is disabled", () => {
 describe("in any order of events", () => {
   const anyEvent = fc.oneof(
     fc.record({ kind: fc.constant("taken" as const), endsByMs: fc.constant(0) }),
-    fc.record({ kind: fc.constantFrom("returned", "succeeded", "innocent"), probe: fc.boolean() }),
+    fc.record({ kind: fc.constantFrom("succeeded", "innocent"), probe: fc.boolean() }),
+    fc.record({ kind: fc.constant("returned"), probe: fc.boolean(), called: fc.boolean() }),
     fc.record({ kind: fc.constantFrom("limited", "failed"), probe: fc.boolean(), coolMs: fc.nat(130_000) }),
     fc.record({
       kind: fc.constant("refused" as const),
