@@ -20,12 +20,13 @@ const LONGEST = [
   "fresh-copy",
   "whole-command",
   "fail-points",
+  "kafka-leader-kills",
   "kills",
+  "states",
+  "kafka-topic-log-processes",
   "supervisor",
   "frame-source-rtsp",
   "redis-topic-log",
-  "kafka-topic-log-processes",
-  "kafka-leader-kills",
 ];
 
 class LongestFirst extends BaseSequencer {
