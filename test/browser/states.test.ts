@@ -84,7 +84,7 @@ describe.each(STATES)("$picture", ({ picture, scene, happens, says, panel }) => 
   test.each<[Size, boolean]>([
     ["wide", false],
     ["phone", false],
-    ...(LONG || DARK_TOO.includes(picture) ? ([["wide", true]] as const) : []),
+    ...(LONG || DARK_TOO.includes(picture) ? [["wide", true] as [Size, boolean]] : []),
   ])("at size %s (dark: %s)", { timeout: 60_000 }, async (size, dark) => {
     const gateway = await startPageGateway(built.folder, scene());
     const { page, context, complaints } = await openPage(browser, gateway.url, { size, dark });
