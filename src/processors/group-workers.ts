@@ -111,6 +111,7 @@ export function createGroupWorkers(parts: GroupWorkersParts, context: Context): 
 
   async function restIdle() {
     const nowMs = clock.monotonicMs();
+    for (const { worker } of running.values()) Object.assign(worker.opts, pace(running.size));
     for (const [id, entry] of running) {
       const restAfterMs = leaving.has(id) ? LEAVE_AFTER_MS : REST_AFTER_MS;
       if (entry.atWork > 0 || entry.lastJobMs > nowMs - restAfterMs) continue;
@@ -182,12 +183,20 @@ function workerOptions(windows: KeyGroup["windows"], connection: Redis): WorkerO
     connection,
     prefix: BULLMQ_PREFIX,
     ...rates(windows),
+    ...pace(1),
     lockDuration: 5_000,
-    stalledInterval: 2_000,
     maxStalledCount: 50,
     maximumRateLimitDelay: 500,
-    drainDelay: 5,
   };
+}
+
+/**
+ * How often workers look after stalled jobs, ms, and ask again for a job that they were not told of, seconds: both are
+ * fallbacks, and with a hundred and more workers in this process together no more often than with a hundred. BullMQ reads
+ * both from its options each time.
+ */
+function pace(workers: number): { stalledInterval: number; drainDelay: number } {
+  return { stalledInterval: Math.max(2_000, workers * 20), drainDelay: Math.max(5, workers / 20) };
 }
 
 function rates(windows: KeyGroup["windows"]): Required<Pick<WorkerOptions, "concurrency" | "limiter">> {
