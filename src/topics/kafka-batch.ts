@@ -1,6 +1,6 @@
 /** One batch on its way to its end: acknowledge, giveBack and deadLetter, fenced by the group's generation. */
 import { errorCode } from "../errors.ts";
-import { type Batch, DEAD_LETTER_HEADERS, type OutgoingMessage, type TopicMessage } from "./topic-log.ts";
+import { type Batch, deadLetterHeaders, type OutgoingMessage, type TopicMessage } from "./topic-log.ts";
 
 export interface BatchEnds {
   /** Notes the end; rejects with OWNERSHIP_LOST, or with what may be tried again. */
@@ -35,7 +35,7 @@ export class KafkaBatch implements Batch {
     const { key, value, headers, position } = message;
     const before = this.#buried.get(position);
     if (before) return before;
-    const burying = this.#ends.bury({ key, value, headers: { ...headers, ...placeAndReason(message, reason) } });
+    const burying = this.#ends.bury({ key, value, headers: { ...headers, ...deadLetterHeaders(message, reason) } });
     this.#buried.set(position, burying);
     burying.catch(() => this.#buried.delete(position));
     return burying;
@@ -50,14 +50,4 @@ export class KafkaBatch implements Batch {
     });
     return this.#end;
   }
-}
-
-function placeAndReason(message: TopicMessage, reason: { code: string; message: string }): Record<string, string> {
-  return {
-    [DEAD_LETTER_HEADERS.topic]: message.topic,
-    [DEAD_LETTER_HEADERS.shard]: String(message.shard),
-    [DEAD_LETTER_HEADERS.position]: message.position,
-    [DEAD_LETTER_HEADERS.code]: reason.code,
-    [DEAD_LETTER_HEADERS.message]: reason.message,
-  };
 }

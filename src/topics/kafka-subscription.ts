@@ -17,11 +17,10 @@ import { acknowledge, freshMarks, giveBack, handOut } from "./kafka-marks.ts";
 import { type KafkaMemberOf, KafkaMembership } from "./kafka-membership.ts";
 import { KafkaReader } from "./kafka-read.ts";
 import type { StoredMessage } from "./kafka-records.ts";
-import { isSuspect, isUpTo, nextLine, takeBatch } from "./shard-line.ts";
-import type { Batch, OutgoingMessage, SubscribeOptions, Subscription, TopicMessage } from "./topic-log.ts";
+import { buryPoison, POISON_STRIKES } from "./poison.ts";
+import { isSuspect, msUntilDue, nextLine, takeBatch, withDeliveries } from "./shard-line.ts";
+import type { Batch, OutgoingMessage, SubscribeOptions, Subscription } from "./topic-log.ts";
 
-/** Strikes at which a message is poison (docs/topics.md). */
-const POISON_STRIKES = 5;
 const DEFAULT_MAX_MESSAGES = 200;
 const RETRY_MS = 1_000;
 const CLOSE_MS = 1_500;
@@ -89,7 +88,7 @@ export class KafkaSubscription implements Subscription {
         const { clock } = this.#context;
         const line = this.#paused || this.#sharing ? undefined : nextLine(this.#lines(), clock.monotonicMs());
         if (line === undefined) {
-          await this.#news.wait(clock, this.#msUntilDue());
+          await this.#news.wait(clock, msUntilDue(this.#lines(), clock.monotonicMs()));
           continue;
         }
         const handingOut = this.#handOut(line as KafkaLine);
@@ -241,7 +240,10 @@ export class KafkaSubscription implements Subscription {
       bury: (letter) => this.#parts.bury(letter),
     });
     if (this.#abort.signal.aborted) return void (await batch.giveBack().catch(() => {}));
-    if (strikes >= POISON_STRIKES) return void (await this.#bury(batch, strikes));
+    if (strikes >= POISON_STRIKES) {
+      await buryPoison(batch, strikes, this.#parts.options, RETRY_MS, this.#context);
+      return undefined;
+    }
     return batch;
   }
 
@@ -267,32 +269,6 @@ export class KafkaSubscription implements Subscription {
     this.#ended.ring();
   }
 
-  /** Its processing has ended the process again and again: the caller's own measures, then the dead-letter topic. */
-  async #bury(batch: KafkaBatch, strikes: number): Promise<void> {
-    const [message] = batch.messages;
-    if (message === undefined) return;
-    const { log } = this.#context;
-    try {
-      await this.#parts.options.onPoison?.(message);
-      const reason = { code: "POISON", message: `processing it ended the process ${strikes} times` };
-      await batch.deadLetter(message, reason);
-      await batch.acknowledge();
-      const { topic, shard, position } = message;
-      log.error({ topic, shard, position, strikes }, "poison: the message was put on the dead-letter topic");
-    } catch (err) {
-      log.warn({ err, position: message.position }, "a poisonous message could not be put away, will be tried again");
-      await batch.giveBack(RETRY_MS).catch(() => {});
-    }
-  }
-
-  #msUntilDue(): number | undefined {
-    const nowMs = this.#context.clock.monotonicMs();
-    const due = this.#lines()
-      .filter((line) => line.ahead.length > 0 && line.out === "nothing" && line.notBeforeMs > nowMs)
-      .map((line) => line.notBeforeMs - nowMs);
-    return due.length > 0 ? Math.min(...due) : undefined;
-  }
-
   async #close(): Promise<void> {
     this.#abort.abort();
     this.#news.ring();
@@ -308,9 +284,4 @@ export class KafkaSubscription implements Subscription {
     this.#parts.hangUp();
     this.#onClosed();
   }
-}
-
-/** `deliveries` as the contract counts them: this one, those before it, and each time that it was given back. */
-function withDeliveries(message: StoredMessage, line: KafkaLine, deliveries: number): TopicMessage {
-  return { ...message, deliveries: deliveries + (isUpTo(message, line.returnedUntil) ? line.returns : 0) };
 }

@@ -3,7 +3,7 @@ import type { Redis } from "ioredis";
 import { errorCode, VigilaneError } from "../errors.ts";
 import { messageToFields } from "./redis-entries.ts";
 import { scripts } from "./redis-scripts.ts";
-import { type Batch, DEAD_LETTER_HEADERS, type TopicMessage } from "./topic-log.ts";
+import { type Batch, deadLetterHeaders, type TopicMessage } from "./topic-log.ts";
 
 export interface BatchPlace {
   redis: Redis;
@@ -42,7 +42,10 @@ export class RedisBatch implements Batch {
 
   async deadLetter(message: TopicMessage, reason: { code: string; message: string }): Promise<void> {
     const { redis, groupKey, deadLetterKey, shard, fence } = this.#place;
-    const fields = messageToFields({ ...message, headers: { ...message.headers, ...placeAndReason(message, reason) } });
+    const fields = messageToFields({
+      ...message,
+      headers: { ...message.headers, ...deadLetterHeaders(message, reason) },
+    });
     const args = [shard, ...fence, message.position, ...fields];
     const noted = await scripts.deadLetter.run(redis, [groupKey, deadLetterKey], args);
     if (noted !== 1) throw this.#lost();
@@ -74,14 +77,4 @@ export class RedisBatch implements Batch {
       `shard ${this.shard} of ${this.#place.topicKey} has another owner by now`,
     );
   }
-}
-
-function placeAndReason(message: TopicMessage, reason: { code: string; message: string }): Record<string, string> {
-  return {
-    [DEAD_LETTER_HEADERS.topic]: message.topic,
-    [DEAD_LETTER_HEADERS.shard]: String(message.shard),
-    [DEAD_LETTER_HEADERS.position]: message.position,
-    [DEAD_LETTER_HEADERS.code]: reason.code,
-    [DEAD_LETTER_HEADERS.message]: reason.message,
-  };
 }

@@ -10,16 +10,15 @@ import { z } from "zod";
 import type { Context } from "../context.ts";
 import { loop, within } from "../lifecycle.ts";
 import { Bell } from "./bell.ts";
+import { buryPoison, POISON_STRIKES } from "./poison.ts";
 import { type BatchPlace, RedisBatch } from "./redis-batch.ts";
 import type { StoredMessage } from "./redis-entries.ts";
 import { type MemberOf, RedisMembership } from "./redis-membership.ts";
 import { ReadAhead } from "./redis-read.ts";
 import { scripts } from "./redis-scripts.ts";
-import { isSuspect, isUpTo, nextLine, type ShardLine, takeBatch } from "./shard-line.ts";
-import type { Batch, SubscribeOptions, Subscription, TopicMessage } from "./topic-log.ts";
+import { isSuspect, msUntilDue, nextLine, type ShardLine, takeBatch, withDeliveries } from "./shard-line.ts";
+import type { Batch, SubscribeOptions, Subscription } from "./topic-log.ts";
 
-/** Strikes at which a message is poison (lifecycle of a message: docs/topics.md). */
-const POISON_STRIKES = 5;
 const DEFAULT_MAX_MESSAGES = 200;
 const RETRY_MS = 1_000;
 /** How long a close waits for a store that does not answer. */
@@ -75,7 +74,7 @@ export class RedisSubscription implements Subscription {
         const { clock } = this.#context;
         const line = this.#paused ? undefined : nextLine([...this.#membership.lines.values()], clock.monotonicMs());
         if (line === undefined) {
-          await this.#news.wait(clock, this.#msUntilDue());
+          await this.#news.wait(clock, msUntilDue([...this.#membership.lines.values()], clock.monotonicMs()));
           continue;
         }
         const handingOut = this.#handOut(line);
@@ -152,7 +151,10 @@ export class RedisSubscription implements Subscription {
     const messages = stored.map((message) => withDeliveries(message, line, suspect ? 2 + strikes : 1));
     const batch = new RedisBatch(messages, this.#place(line, stored, suspect));
     if (this.#abort.signal.aborted) return void (await batch.giveBack().catch(() => {}));
-    if (strikes >= POISON_STRIKES) return void (await this.#bury(batch, strikes));
+    if (strikes >= POISON_STRIKES) {
+      await buryPoison(batch, strikes, this.#parts.options, RETRY_MS, this.#context);
+      return undefined;
+    }
     await this.#reading.refresh();
     return batch;
   }
@@ -200,32 +202,6 @@ export class RedisSubscription implements Subscription {
     this.#shardsChanged.ring();
   }
 
-  /** Its processing has ended the process again and again: the caller's own measures, then the dead-letter topic. */
-  async #bury(batch: RedisBatch, strikes: number): Promise<void> {
-    const [message] = batch.messages;
-    if (message === undefined) return;
-    const { log } = this.#context;
-    try {
-      await this.#parts.options.onPoison?.(message);
-      const reason = { code: "POISON", message: `processing it ended the process ${strikes} times` };
-      await batch.deadLetter(message, reason);
-      await batch.acknowledge();
-      const { topic, shard, position } = message;
-      log.error({ topic, shard, position, strikes }, "poison: the message was put on the dead-letter topic");
-    } catch (err) {
-      log.warn({ err, position: message.position }, "a poisonous message could not be put away, will be tried again");
-      await batch.giveBack(RETRY_MS).catch(() => {});
-    }
-  }
-
-  #msUntilDue(): number | undefined {
-    const nowMs = this.#context.clock.monotonicMs();
-    const due = [...this.#membership.lines.values()]
-      .filter((line) => line.ahead.length > 0 && line.out === "nothing" && line.notBeforeMs > nowMs)
-      .map((line) => line.notBeforeMs - nowMs);
-    return due.length > 0 ? Math.min(...due) : undefined;
-  }
-
   async #close(): Promise<void> {
     this.#abort.abort();
     this.#parts.reader.disconnect();
@@ -238,9 +214,4 @@ export class RedisSubscription implements Subscription {
     await within(this.#context.clock, CLOSE_MS, "leaving the group", () => left).catch(() => {});
     this.#onClosed();
   }
-}
-
-/** `deliveries` as the contract counts them: this one, those before it, and each time that it was given back. */
-function withDeliveries(message: StoredMessage, line: ShardLine, deliveries: number): TopicMessage {
-  return { ...message, deliveries: deliveries + (isUpTo(message, line.returnedUntil) ? line.returns : 0) };
 }

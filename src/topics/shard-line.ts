@@ -5,7 +5,7 @@
  * may be what ended the process. Suspects go out one at a time, and alone (rules in `nextLine`).
  */
 import type { StoredMessage } from "./redis-entries.ts";
-import { comparePositions } from "./topic-log.ts";
+import { comparePositions, type TopicMessage } from "./topic-log.ts";
 
 export interface ShardLine {
   readonly shard: number;
@@ -73,4 +73,17 @@ export function takeBatch(line: ShardLine, maxMessages: number): StoredMessage[]
     if (fresh !== -1) count = Math.min(count, fresh);
   }
   return line.ahead.splice(0, count);
+}
+
+/** `deliveries` as the contract counts them: this one and those before it, and each time that it was given back. */
+export function withDeliveries(message: StoredMessage, line: ShardLine, deliveries: number): TopicMessage {
+  return { ...message, deliveries: deliveries + (isUpTo(message, line.returnedUntil) ? line.returns : 0) };
+}
+
+/** Until the first batch that was given back may come again; undefined: none waits for its time. */
+export function msUntilDue(lines: readonly ShardLine[], nowMs: number): number | undefined {
+  const due = lines
+    .filter((line) => line.ahead.length > 0 && line.out === "nothing" && line.notBeforeMs > nowMs)
+    .map((line) => line.notBeforeMs - nowMs);
+  return due.length > 0 ? Math.min(...due) : undefined;
 }

@@ -119,6 +119,18 @@ export interface TopicLog extends Service {
   ends(topic: string): Promise<Places>;
 }
 
+/** What a dead letter carries beside the headers of `message`. */
+export const deadLetterHeaders = (
+  { topic, shard, position }: TopicMessage,
+  { code, message }: { code: string; message: string },
+): Record<string, string> => ({
+  [DEAD_LETTER_HEADERS.topic]: topic,
+  [DEAD_LETTER_HEADERS.shard]: String(shard),
+  [DEAD_LETTER_HEADERS.position]: position,
+  [DEAD_LETTER_HEADERS.code]: code,
+  [DEAD_LETTER_HEADERS.message]: message,
+});
+
 /** One position a shard, by shard number. */
 export type Places = readonly string[];
 
