@@ -43,7 +43,7 @@ export class ReadAhead {
     const asked = wanted.map((line) => ({ line, from: line.readUntil, key: streamKey(topicKey, line.shard) }));
     const keys = [this.#wakeKey, ...asked.map(({ key }) => key)];
     const ids = [this.#wokenUntil, ...asked.map(({ from }) => from)];
-    const args = ["COUNT", this.#count(wanted.length), "BLOCK", BLOCK_MS, "STREAMS", ...keys, ...ids];
+    const args = ["COUNT", this.#count(this.#lines.size), "BLOCK", BLOCK_MS, "STREAMS", ...keys, ...ids];
     this.#covered = new Set(wanted);
     try {
       const reply = await reader.callBuffer("XREAD", ...args);
