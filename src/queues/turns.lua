@@ -98,5 +98,6 @@ end
 -- The group has one less in flight.
 local function lighten(group)
   if routing() ~= 'least_loaded' then return end
-  redis.call('ZADD', ready_of(redis.call('HGET', k('group:' .. group), 'kind') or '0'), 'XX', 'INCR', -LOADED, group)
+  local kind = redis.call('HGET', k('group:' .. group), 'kind') or '0'
+  for _, order in ipairs({ ready_of(kind), spare_of(kind) }) do redis.call('ZADD', order, 'XX', 'INCR', -LOADED, group) end
 end
