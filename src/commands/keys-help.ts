@@ -58,7 +58,7 @@ export const KEYS_COMMANDS = {
       "Exit code: 0 every enabled key is usable, 1 otherwise. --json: the same for programs.",
       "--probe-sharing: do ten keys give ten quotas? Fills the window of one key after the other and asks with the others",
       "meanwhile. It says first what that may cost, and asks, or needs --yes. Nothing else may call with these keys meanwhile.",
-      "--most-calls N: never more; what is not known by then is said to be not known.",
+      "--most-calls N: never more for the probe; what is not known by then is said to be not known.",
     ],
   },
   encrypt: {

@@ -1,4 +1,5 @@
 /** `vigilane keys verify`: asks once with every key, and on demand finds out which keys share a quota. */
+import { randomUUID } from "node:crypto";
 import { createInterface } from "node:readline/promises";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
@@ -137,7 +138,7 @@ async function verifyDomain(
   const found: VerifiedKey[] = [];
   for (const { name, group, keyId, client } of domain.keys) {
     const about = { group: group.id, key: keyId, account: group.account, model: group.model };
-    const passed = await gate.pass(group, `${name}@${process.pid}`);
+    const passed = await gate.pass(group, `${name}@${randomUUID()}`);
     if (passed.kind === "held") {
       found.push({ ...about, state: "held", check: null, why: passed.why });
       continue;
@@ -218,6 +219,7 @@ async function announce(
   );
   progress("others at that moment. Nothing else may call with these keys meanwhile, also not from elsewhere.");
   for (const line of lines) progress(line);
+  if (mostCalls !== undefined && domains.length > 1) progress(`In all never more than ${mostCalls}.`);
   progress("Besides, one call with each key first. None of these calls is counted in callsPerDay or a day's window.");
   if (call.given("yes") || domains.every((domain) => typeof probedKeys(domain, all) === "string")) return;
   if (!process.stdin.isTTY)
@@ -252,7 +254,10 @@ async function probeDomain(
   const usable = new Set(report.keys.filter(({ state }) => state === "usable").map(nameOf));
   const asked = keys.filter(({ name }) => usable.has(name));
   if (asked.length < 2) return { name: domain.name, sharing: null, why: "fewer than two of its keys are usable" };
-  const sharing = await probeSharing(asked, planProbe(asked, mostCalls), context, progress);
+  // The bound is of all domains together.
+  const before = report.probed.reduce((sum, { sharing }) => sum + (sharing?.calls ?? 0), 0);
+  const left = mostCalls === undefined ? undefined : Math.max(0, mostCalls - before);
+  const sharing = await probeSharing(asked, planProbe(asked, left), context, progress);
   report.spent.calls += sharing.calls;
   // Who has the secret of another shares its quota without a call.
   const twins = (name: string) => {
