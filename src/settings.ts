@@ -97,6 +97,12 @@ export const Settings = z.object({
     .describe(
       "Kafka or Redpanda brokers (host:port,host:port) that keep the topics; some of them are enough. Default none: the topics are in the store.",
     ),
+  kafka: z
+    .enum(["local"])
+    .optional()
+    .describe(
+      "local: `vigilane up` starts a Kafka broker on this machine and keeps the topics there (needs Java; `kafka-local --help`). Default: no broker is started.",
+    ),
   kafkaPartitioner: z
     .enum(["murmur2", "crc32"])
     .default("murmur2")

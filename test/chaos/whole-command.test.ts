@@ -4,14 +4,16 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { pino } from "pino";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../../src/context.ts";
 import { RoleHealth } from "../../src/events.ts";
 import { KEYS } from "../../src/names.ts";
 import { connectStore } from "../../src/store.ts";
+import { checkPortFree } from "../../src/supervisor/programs.ts";
 import { Report } from "../../src/supervisor/report.ts";
 import { RunFile } from "../../src/supervisor/run-file.ts";
 import { folder, vigilane } from "../support/command.ts";
+import { javaThere } from "../support/kafka.ts";
 
 const readReport = (path: string) => Report.parse(JSON.parse(readFileSync(path, "utf8")));
 
@@ -114,6 +116,35 @@ test("with a PATH that holds nothing the whole runs all the same, in memory, and
   expect(found.outcomes.assessed / found.groups).toBeGreaterThanOrEqual(0.99);
   expect(up.lines.some((line) => /cameras \d of 4 online · frames \d+/.test(line))).toBe(true);
 });
+
+test.skipIf(!javaThere)(
+  "with --kafka local the main job runs whole on a broker of its own, which goes with it",
+  {
+    timeout: 240_000,
+  },
+  async () => {
+    const data = folder();
+    const report = join(folder(), "report.json");
+    const patient = ["--freshness-seconds", "0"]; // on a busy machine too
+    const up = vigilane([
+      ...["up", "--data", data, "--port", "0", "--kafka", "local", "--for", "12", "--report", report],
+      ...patient,
+    ]);
+    const [, port = ""] = /on 127\.0\.0\.1:(\d+): the topics are there/.exec(await up.said(/Apache Kafka/)) ?? [];
+    await up.said(/^vigilane is ready: /);
+    const run = RunFile.parse(JSON.parse(readFileSync(join(data, "run.json"), "utf8")));
+    expect(run.kafkaBrokers).toEqual([`127.0.0.1:${port}`]);
+    const redis = await connectStore(run.redisUrl, { clock: systemClock, log: pino({ level: "silent" }) });
+    onTestFinished(() => redis.disconnect());
+    expect((await redis.keys("*")).filter((key) => key.includes("detection-results"))).toEqual([]);
+    expect(await up.ended, up.lines.join("\n")).toBe(0);
+    const found = readReport(report);
+    expect(found.groups).toBeGreaterThan(20);
+    expect(found).toMatchObject({ cameras: 4, lost: 0, duplicates: 0, restarts: 0 });
+    expect(found.outcomes.assessed / found.groups).toBeGreaterThanOrEqual(0.99);
+    await checkPortFree(Number(port), "127.0.0.1", "test");
+  },
+);
 
 test("a role that cannot work is reported with its cause, and the command fails", async () => {
   const up = vigilane([
