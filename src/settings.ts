@@ -212,6 +212,12 @@ export const Settings = z.object({
     .describe(
       "How log lines are shown: pretty (for people) or json (one object a line, for machines). Default pretty.",
     ),
+  aliveFile: z
+    .string()
+    .optional()
+    .describe(
+      "File that a role by itself touches each second while it works: a container's health check. Default none.",
+    ),
   for: number()
     .pipe(z.number().min(1))
     .optional()
