@@ -145,7 +145,8 @@ async function format(place: Place, plan: Plan, id: number): Promise<void> {
   await mkdir(folder, { recursive: true });
   await writeFile(propertiesOf(options, id), serverProperties(id, plan.nodes, folder, options.extra ?? []));
   if (existsSync(join(folder, "log", "meta.properties"))) return;
-  const args = ["format", "-t", plan.clusterId, "-c", propertiesOf(options, id), ...(options.format ?? [])];
+  // With "=": one id in 64 begins with a dash.
+  const args = ["format", `--cluster-id=${plan.clusterId}`, "-c", propertiesOf(options, id), ...(options.format ?? [])];
   const child = launch(place, "kafka.tools.StorageTool", args);
   const [code] = (await once(child.process, "exit")) as [number | null];
   if (code !== 0) throw failed(`node ${id} could not be formatted (${code})`, child.said());
