@@ -5,6 +5,7 @@
  * partition assigner. Its own consumer is not run: it stays on a dead leader's partitions, and its commits cannot be
  * fenced (docs/decisions/013-kafkajs.md). The group's protocol is ours (kafka-membership.ts), by the same brokers.
  */
+import { createRequire } from "node:module";
 import kafkajs, {
   type Admin,
   type Assigner,
@@ -19,11 +20,16 @@ import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { within } from "../lifecycle.ts";
 import { CODECS } from "./kafka-codecs.ts";
+import { type ConnectionClass, mendHalfAnswers, mendTimers, type RequestQueueClass } from "./kafkajs-mends.ts";
 import { kafkaSockets, type SocketOrder } from "./kafka-sockets.ts";
 
 // A CommonJS package: Node sees only some of its exports by name.
 const { CompressionCodecs, CompressionTypes, logLevel } = kafkajs;
 export const { AssignerProtocol } = kafkajs;
+
+const ofKafkajs = createRequire(import.meta.url);
+mendTimers(ofKafkajs("kafkajs/src/network/requestQueue") as RequestQueueClass);
+mendHalfAnswers(ofKafkajs("kafkajs/src/network/connection") as ConnectionClass);
 
 CompressionCodecs[CompressionTypes.Snappy] = () => CODECS.snappy;
 CompressionCodecs[CompressionTypes.LZ4] = () => CODECS.lz4;
