@@ -2,6 +2,7 @@
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import type { Settings } from "../settings.ts";
+import { type KafkaConnectionSettings, kafkaConnectionOf } from "./kafka-connection.ts";
 import { createKafkaOutboxTransfer } from "./kafka-outbox-transfer.ts";
 import { createKafkaTopicLog } from "./kafka-topic-log.ts";
 import { createRedisOutboxTransfer, type OutboxTransfer } from "./outbox-transfer.ts";
@@ -10,15 +11,11 @@ import { TOPICS, type TopicLog } from "./topic-log.ts";
 
 const HOUR_MS = 3_600_000;
 
-export type TopicSettings = Pick<
-  Settings,
-  | "kafkaBrokers"
-  | "kafkaPartitioner"
-  | "kafkaCompression"
-  | "kafkaExactlyOnce"
-  | "topicRetentionHours"
-  | "topicMaxBytes"
->;
+export type TopicSettings = KafkaConnectionSettings &
+  Pick<
+    Settings,
+    "kafkaPartitioner" | "kafkaCompression" | "kafkaExactlyOnce" | "topicRetentionHours" | "topicMaxBytes"
+  >;
 
 /** `redisUrl`: the store's, for topics that lie in it. */
 export function openTopicLog(settings: TopicSettings, redisUrl: string, context: Context): TopicLog {
@@ -60,7 +57,7 @@ export function openOutboxTransfer(
 }
 
 const kafkaOf = (settings: TopicSettings) => ({
-  brokers: settings.kafkaBrokers,
+  ...kafkaConnectionOf(settings),
   partitioner: settings.kafkaPartitioner,
   compression: settings.kafkaCompression,
 });

@@ -31,6 +31,8 @@ export async function someKafka(): Promise<LocalKafka> {
 
 export interface TestKafkaOptions {
   nodes?: 1 | 3;
+  /** Of the first node. Default: a free one. */
+  port?: number;
   /** Lines for server.properties. */
   extra?: readonly string[];
   format?: readonly string[];
