@@ -9,6 +9,7 @@ import { parse as parseYaml } from "yaml";
 import { VigilaneError } from "./errors.ts";
 import { kafkaSecurityFaults } from "./kafka-security-settings.ts";
 import { Settings } from "./settings.ts";
+import { topicNameFaults } from "./topic-names.ts";
 
 const NAMES = Object.keys(Settings.shape) as (keyof Settings)[];
 
@@ -79,7 +80,7 @@ export function loadSettings(
       faults.push(`${name} = ${shown(name, raw[name])} (from ${origins.get(name) ?? "default"}): ${issue.message}`);
     }
   } else {
-    for (const { setting, why } of kafkaSecurityFaults(parsed.data)) {
+    for (const { setting, why } of [...kafkaSecurityFaults(parsed.data), ...topicNameFaults(parsed.data)]) {
       const value = shown(setting, parsed.data[setting]);
       faults.push(`${setting} = ${value} (from ${origins.get(setting) ?? "default"}): ${why}`);
     }

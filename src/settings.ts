@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { kafkaSecuritySettings } from "./kafka-security-settings.ts";
 import { flag, list, number } from "./setting-values.ts";
+import { topicNameSettings } from "./topic-names.ts";
 
 export const ROLES = ["store", "provider", "detector", "bridge", "worker", "results", "gateway"] as const;
 export type Role = (typeof ROLES)[number];
@@ -96,6 +97,7 @@ export const Settings = z.object({
       "Results are written to Kafka in transactions, each outcome once for readers of committed messages (librdkafka's default). Default true; false: plain sends, quicker, and after a crash one may come twice.",
     ),
   ...kafkaSecuritySettings,
+  ...topicNameSettings,
   cameras: z
     .string()
     .optional()

@@ -10,7 +10,7 @@ import { createFolderImageStore } from "../images/folder-image-store.ts";
 import type { KeyChanges } from "../keys/key-changes.ts";
 import { createKeySetWatch } from "../keys/key-set-watch.ts";
 import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
-import { CONSUMER_GROUPS, KEYS } from "../names.ts";
+import { KEYS } from "../names.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
 import { createQuota } from "../queues/redis-quota.ts";
@@ -116,7 +116,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     );
 
     const detections = topics.subscribe(TOPICS.detections, {
-      group: CONSUMER_GROUPS.bridge,
+      group: settings.bridgeGroup,
       consumer: instanceName("bridge"),
       onPoison: (message) => failGroups(message, POISON, room),
     });

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Kafka, logLevel } from "kafkajs";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { loadSettings } from "../../src/config.ts";
@@ -16,7 +17,7 @@ import { examine, realMachine } from "../../src/supervisor/checks.ts";
 import { askKafka } from "../../src/topics/ask-kafka.ts";
 import { kafkaConnectionOf } from "../../src/topics/kafka-connection.ts";
 import { openTopicLog } from "../../src/topics/open-topic-log.ts";
-import type { TopicLog } from "../../src/topics/topic-log.ts";
+import { TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
 import { javaThere } from "../support/kafka.ts";
 import { PASSPHRASE, PASSWORD, type SecureKafka, startSecureKafka } from "../support/kafka-secure.ts";
 import { startTcpSwitch } from "../support/tcp-switch.ts";
@@ -172,6 +173,23 @@ describe.skipIf(!javaThere)("a broker with logins and TLS", () => {
     expect(await askKafka(kafkaConnectionOf(settingsOf(brokers)), context)).toBe(1);
   });
 
+  test("topics and groups have the names that the settings give them", async () => {
+    const names = { VIGILANE_DETECTIONS_TOPIC: "detection-results-topic", VIGILANE_BRIDGE_GROUP: "south.bridges" };
+    const settings = settingsOf({ ...at(kafka.ports.plain), ...names });
+    const log = openTopicLog(settings, "", context);
+    onTestFinished(() => log.stop());
+    await log.start();
+    await expectThrough(log, TOPICS.detections, settings.bridgeGroup);
+    const brokers = [`127.0.0.1:${kafka.ports.plain}`];
+    const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    expect(await admin.listTopics()).toContain("detection-results-topic");
+    expect(await admin.listTopics()).not.toContain("detection-results");
+    const groups = (await admin.listGroups()).groups.map(({ groupId }) => groupId);
+    expect(groups).toContain("south.bridges.detection-results-topic");
+    await admin.disconnect();
+  });
+
   test("doctor tells them apart, and says when all is well", async () => {
     const look = async (env: Env) =>
       (await examine(settingsOf(env), realMachine(context))).find(({ what }) => what === "broker");
@@ -258,14 +276,14 @@ describe.skipIf(!javaThere)("a broker with logins and TLS", () => {
   });
 });
 
-async function expectThrough(log: TopicLog, topic: string): Promise<void> {
+async function expectThrough(log: TopicLog, topic: string, group = "g"): Promise<void> {
   await log.ensureTopic(topic);
   await log.publish(topic, [{ key: "k", value: Buffer.from("through") }]);
-  const subscription = log.subscribe(topic, { group: "g", consumer: "c" });
+  const subscription = log.subscribe(topic, { group, consumer: "c" });
   for await (const batch of subscription.batches()) {
     expect(batch.messages.map(({ value }) => String(value))).toEqual(["through"]);
     await batch.acknowledge();
     break;
   }
-  await expect.poll(() => log.lag(topic, "g")).toEqual({ messages: 0, oldestAgeMs: 0, lost: 0 });
+  await expect.poll(() => log.lag(topic, group)).toEqual({ messages: 0, oldestAgeMs: 0, lost: 0 });
 }
