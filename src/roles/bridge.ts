@@ -25,6 +25,7 @@ import { openOutboxTransfer, openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
 import { snapshotPublisher } from "./key-group-snapshots.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+import { tellLags } from "./topic-lags.ts";
 
 const HOUR_MS = 3_600_000;
 const SWEEP_MS = 250;
@@ -106,6 +107,11 @@ export function createBridge(settings: Settings, context: Context): Service & { 
         await publish();
       }),
     );
+
+    const readers = used.map((topic) => ({
+      ...{ topic, group: topic === TOPICS.detections ? settings.bridgeGroup : settings.resultsGroup },
+    }));
+    during(acquired, context, signal, "lags", (until) => tellLags({ topics, redis, readers }, context, until));
 
     // A removed group's tasks go back in the same step; new groups are known from then on.
     during(acquired, context, signal, "keys' file", (until) =>
