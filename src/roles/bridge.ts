@@ -33,6 +33,8 @@ const SNAPSHOT_MS = 1_000;
 /** The store knows of eight days; asking this often also mends it soon after its clock stepped. Of policies see policies.lua. */
 const RENEW_MS = 60_000;
 const POISON = { code: "POISON", message: "processing this message ended the process five times" };
+/** What a transfer under way may take at the stop. */
+const WRITE_BACK_MS = 500;
 const MAX_OUTBOX = 50_000;
 
 export function createBridge(settings: Settings, context: Context): Service & { detail(): string } {
@@ -91,7 +93,9 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     );
 
     const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
-    run("write back", writeBack(await writeBackParts(redis, topics, acquired, signal), context, signal));
+    const parts = await writeBackParts(redis, topics, acquired, signal);
+    // A transfer to brokers that are away ends when its connections, acquired before it, are released.
+    during(acquired, context, signal, "write back", (until) => writeBack(parts, context, until), WRITE_BACK_MS);
     run("fan out", fanOut({ quota, queues, woken: (until) => signalled(signals, KEYS.wake, until) }, context, signal));
     run(
       "sweep",

@@ -24,7 +24,7 @@ import type { Batch, OutgoingMessage, SubscribeOptions, Subscription } from "./t
 const DEFAULT_MAX_MESSAGES = 200;
 const RETRY_MS = 1_000;
 /** Leaving the group, which ends a batch's hand-out as well; then disconnecting. */
-const LEAVE_MS = 800;
+const LEAVE_MS = 700;
 const DISCONNECT_MS = 300;
 /** How long a batch that is out may hold up the group's sharing anew; a longer one may be handed out twice. */
 const DRAIN_MS = 5_000;
@@ -288,7 +288,7 @@ export class KafkaSubscription implements Subscription {
     const left = Promise.all([this.#working, this.#handingOut])
       .then(() => this.#membership.leave())
       .catch((err: unknown) => log.debug({ err }, "could not leave the group cleanly"));
-    await within(clock, LEAVE_MS, "leaving the group", () => left).catch(() => {});
+    await within(clock, LEAVE_MS, "leaving the group", () => left).catch(() => this.#parts.hangUp());
     this.#membership.lines.clear();
     await within(clock, DISCONNECT_MS, "disconnecting", () => this.#parts.cluster.close()).catch(() => {});
     this.#parts.hangUp();

@@ -7,7 +7,7 @@ import { errorCode, VigilaneError } from "../errors.ts";
 import { abortOf, service, within } from "../lifecycle.ts";
 import { refusalOf } from "./ask-kafka.ts";
 import { Bell } from "./bell.ts";
-import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster } from "./kafka-client.ts";
+import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster, wordsOf } from "./kafka-client.ts";
 import { endsOnKafka } from "./kafka-ends.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
 import { type KafkaLine, tailLine } from "./kafka-line.ts";
@@ -30,8 +30,9 @@ import {
 
 /** Partitions are counted again after so long: a topic may grow while we run. */
 const COUNTED_MS = 10_000;
-/** Each of: publishing what waits; disconnecting. */
-const CLOSE_MS = 400;
+/** While subscriptions are closed, what waits may still be published; then the clients are disconnected. */
+const PUBLISH_MS = 700;
+const DISCONNECT_MS = 400;
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 1_000;
 
@@ -54,8 +55,8 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
   const { leave = leaveProcess, compression = "none" } = settings;
   const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
   let started: Started | undefined;
-  /** kafkajs waits for answers before it disconnects. */
-  const gently = (what: string, end: () => Promise<unknown>) => within(clock, CLOSE_MS, what, end).catch(() => {});
+  const gently = (what: string, ms: number, end: () => Promise<unknown>) =>
+    within(clock, ms, what, end).catch(() => {});
   const live = (): Started => {
     if (started === undefined) throw new VigilaneError("STOPPED", "the topics are not started");
     return started;
@@ -84,12 +85,15 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
       // kafkajs waits for answers before it disconnects: from brokers that are away none will come.
       if (trouble.now() !== "") hangUp();
       const clusters = [...at.asked.values()].map(({ cluster }) => cluster.close());
-      return gently("the clients", () => Promise.all([...clusters, publisher.close(), admin.disconnect()]));
+      return gently("the clients", DISCONNECT_MS, () =>
+        Promise.all([...clusters, publisher.close(), admin.disconnect()]),
+      );
     });
     acquired.add(at, "subscriptions", async () => {
       started = undefined;
+      const published = gently("publishing what waits", PUBLISH_MS, () => publisher.idle());
       await Promise.all([...at.subscriptions].map((subscription) => subscription.close()));
-      if (trouble.now() === "") await gently("publishing what waits", () => publisher.idle());
+      if (trouble.now() === "") await published;
     });
     started = at;
   });
@@ -107,8 +111,9 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
         signal.throwIfAborted();
         if (error instanceof TypeError || errorCode(error) === "STOPPED") throw error;
         if (error instanceof VigilaneError && error.retry === "never") throw error;
-        if (isRefusal(error)) throw refusalOf(error, settings);
-        log.debug({ what, failures, cause: String(error) }, "Kafka failed, will be asked again");
+        const cause = wordsOf(error);
+        if (isRefusal(error)) throw new VigilaneError("BROKER_REFUSED", `${what}: ${cause}`, { cause: error });
+        log.debug({ what, failures, cause }, "Kafka failed, will be asked again");
         if (failures > 1) trouble.noticed();
         const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures, 10));
         await clock.sleep(backoffMs, signal).catch(() => {});

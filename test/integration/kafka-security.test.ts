@@ -13,13 +13,17 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import { loadSettings } from "../../src/config.ts";
 import { type Context, systemClock } from "../../src/context.ts";
 import { explain, VigilaneError } from "../../src/errors.ts";
+import { KEYS } from "../../src/names.ts";
+import { createBridge } from "../../src/roles/bridge.ts";
+import { connectStore } from "../../src/store.ts";
 import { examine, realMachine } from "../../src/supervisor/checks.ts";
 import { askKafka } from "../../src/topics/ask-kafka.ts";
 import { kafkaConnectionOf } from "../../src/topics/kafka-connection.ts";
 import { openTopicLog } from "../../src/topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
 import { javaThere } from "../support/kafka.ts";
-import { PASSPHRASE, PASSWORD, type SecureKafka, startSecureKafka } from "../support/kafka-secure.ts";
+import { opensslThere, PASSPHRASE, PASSWORD, type SecureKafka, startSecureKafka } from "../support/kafka-secure.ts";
+import { startRedis } from "../support/redis.ts";
 import { startTcpSwitch } from "../support/tcp-switch.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
@@ -57,7 +61,7 @@ const certificate = (): Env => ({
   VIGILANE_KAFKA_KEY_PASSPHRASE: PASSPHRASE,
 });
 
-describe.skipIf(!javaThere)("a broker with logins and TLS", () => {
+describe.skipIf(!javaThere || !opensslThere)("a broker with logins and TLS", () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "vigilane-security-"));
     writeFileSync(join(folder, "none.yaml"), "");
@@ -267,6 +271,55 @@ describe.skipIf(!javaThere)("a broker with logins and TLS", () => {
     await log.stop();
     expect(performance.now() - since).toBeLessThan(3 * 2_000);
     await expect(waiting).rejects.toMatchObject({ code: "STOPPED" });
+  });
+
+  test("a bridge with results to publish stops within seconds, also when the broker is away", async () => {
+    const way = await startTcpSwitch(kafka.ports.behind);
+    await way.to(kafka.ports.moved);
+    const store = await startRedis();
+    const env = { ...at(kafka.ports.behind), ...login("PLAIN"), REDIS_URL: store.url };
+    const settings = settingsOf({ ...env, VIGILANE_SIMULATOR_URL: "http://127.0.0.1:1" });
+    const redis = await connectStore(store.url, context);
+    onTestFinished(() => void redis.disconnect());
+    const topics = openTopicLog(settings, store.url, context);
+    onTestFinished(() => topics.stop());
+    await topics.start();
+    const ended = [
+      "id",
+      "t",
+      "outcome",
+      "failed",
+      "revision",
+      "1",
+      "task",
+      "{}",
+      "verdict",
+      "",
+      "error",
+      "",
+      "meta",
+      "{}",
+    ];
+    const times = ["keyGroup", "", "key", "", "admittedAt", "", "takenAt", "", "startedAt", "", "completedAt", "1"];
+    const addOutcome = () => redis.xadd(KEYS.outbox, "*", ...ended, ...times);
+
+    for (const away of ["just now", "for a while", "silent"] as const) {
+      const bridge = createBridge(settings, context);
+      await bridge.start();
+      await addOutcome();
+      await expect.poll(() => redis.xlen(KEYS.outbox), { timeout: 3 * 8_000 }).toBe(0);
+      const before = lines.length;
+      if (away === "silent") way.hold();
+      else await way.to(undefined);
+      await addOutcome();
+      const said = () => lines.slice(before).some((line) => line.includes('"BROKER_AWAY"'));
+      if (away === "for a while") await expect.poll(said, { timeout: 3 * 8_000 }).toBe(true);
+      const since = performance.now();
+      await bridge.stop();
+      expect(performance.now() - since).toBeLessThan(3 * 2_000);
+      expect(await redis.xlen(KEYS.outbox)).toBe(1);
+      await way.to(kafka.ports.moved);
+    }
   });
 
   test("no log line of all this holds a password, and kafkajs' timers are in no past", () => {

@@ -7,13 +7,20 @@ export interface TcpSwitch {
   port: number;
   /** A port of 127.0.0.1; undefined: connections are refused. */
   to(port: number | undefined): Promise<void>;
+  /** What is connected stays so, and what comes is let in; nothing passes any more, until `to`. */
+  hold(): void;
 }
 
 /** Closed with the test. */
 export async function startTcpSwitch(port = 0): Promise<TcpSwitch> {
   let target: number | undefined;
+  let held = false;
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
+    if (held) {
+      sockets.add(client.on("error", () => {}));
+      return;
+    }
     if (target === undefined) return void client.destroy();
     const far = connect(target, "127.0.0.1");
     client.pipe(far).pipe(client);
@@ -44,12 +51,17 @@ export async function startTcpSwitch(port = 0): Promise<TcpSwitch> {
     port: own,
     async to(next) {
       target = next;
+      held = false;
       cut();
       if (next === undefined && server.listening) {
         server.close();
         await once(server, "close");
       }
       if (next !== undefined && !server.listening) await listen(own);
+    },
+    hold() {
+      held = true;
+      for (const socket of sockets) socket.unpipe().pause();
     },
   };
 }
