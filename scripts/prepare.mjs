@@ -6,7 +6,7 @@
  * It is a script of its own, and not `prepare && start` in one: npm looks for `node` on its PATH anew for each script,
  * so that the next one finds the Node 24 that this one has just installed.
  *
- * --test: what only tests need besides (a redis-server, ffmpeg, a browser, an RTSP server, Java for a Kafka broker, kcat). On Debian and as root they
+ * --test: what only tests need besides (a redis-server, ffmpeg, a browser, an RTSP server, Java for a Kafka broker, kcat, openssl). On Debian and as root they
  * are installed; elsewhere one line says what is missing, and the tests that need it are skipped.
  */
 import { spawnSync } from "node:child_process";
@@ -29,6 +29,7 @@ const FOR_TESTS = [
     there: () => onPath("java") || existsSync(join(process.env.JAVA_HOME ?? "", "bin", "java")),
   },
   { packages: ["kcat"], there: () => onPath("kcat") },
+  { packages: ["openssl"], there: () => onPath("openssl") },
   { packages: ["procps"], there: () => onPath("ps") },
   { packages: ["fonts-noto-cjk"], there: () => existsSync("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc") },
   {

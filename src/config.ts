@@ -7,7 +7,9 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { parse as parseYaml } from "yaml";
 import { VigilaneError } from "./errors.ts";
+import { kafkaSecurityFaults } from "./kafka-security-settings.ts";
 import { Settings } from "./settings.ts";
+import { topicNameFaults } from "./topic-names.ts";
 
 const NAMES = Object.keys(Settings.shape) as (keyof Settings)[];
 
@@ -77,6 +79,11 @@ export function loadSettings(
       const name = String(issue.path[0]);
       faults.push(`${name} = ${shown(name, raw[name])} (from ${origins.get(name) ?? "default"}): ${issue.message}`);
     }
+  } else {
+    for (const { setting, why } of [...kafkaSecurityFaults(parsed.data), ...topicNameFaults(parsed.data)]) {
+      const value = shown(setting, parsed.data[setting]);
+      faults.push(`${setting} = ${value} (from ${origins.get(setting) ?? "default"}): ${why}`);
+    }
   }
   if (faults.length > 0 || !parsed.success) {
     throw new VigilaneError(
@@ -139,8 +146,10 @@ function readFlags(argv: readonly string[], ownFlags: Record<string, "string" | 
   return { flags, operands };
 }
 
+const SECRETS = ["token", "kafkaPassword", "kafkaKeyPassphrase"];
+
 const shown = (name: string, value: unknown) =>
-  name === "token"
+  SECRETS.includes(name)
     ? "[redacted]"
     : name === "redisUrl"
       ? JSON.stringify(value)

@@ -37,11 +37,19 @@ const SECRET_PATHS = [
   "apiKey",
   "authorization",
   "token",
+  "password",
+  "passphrase",
+  "kafkaPassword",
+  "kafkaKeyPassphrase",
   "headers.authorization",
   "*.secret",
   "*.apiKey",
   "*.authorization",
   "*.token",
+  "*.password",
+  "*.passphrase",
+  "*.kafkaPassword",
+  "*.kafkaKeyPassphrase",
 ];
 
 const LONGEST_MESSAGE = 1_000;

@@ -68,6 +68,53 @@ export const ERRORS = {
     blames: "machine",
     remedy: "Start the Kafka broker again, or correct KAFKA_BROKERS; everything goes on by itself when it is back.",
   },
+  BROKER_UNKNOWN: {
+    retry: "later",
+    blames: "setting",
+    remedy: "Correct the host's name in KAFKA_BROKERS, or make it known to this machine.",
+  },
+  BROKER_WANTS_TLS: {
+    retry: "never",
+    blames: "setting",
+    remedy:
+      "Set kafkaTls: true, and kafkaCaFile where the authority is your own; or name the broker's port without TLS in KAFKA_BROKERS.",
+  },
+  BROKER_WITHOUT_TLS: {
+    retry: "never",
+    blames: "setting",
+    remedy: "Name the broker's TLS port in KAFKA_BROKERS, or leave kafkaTls and the certificates out.",
+  },
+  BROKER_UNTRUSTED: {
+    retry: "never",
+    blames: "setting",
+    remedy: "Set kafkaCaFile to the certificate of the authority that signed the broker's.",
+  },
+  BROKER_MISNAMED: {
+    retry: "never",
+    blames: "setting",
+    remedy:
+      "Name the broker in KAFKA_BROKERS as its certificate does, have that name added to it, or set kafkaServerNameCheck: false.",
+  },
+  BROKER_WANTS_CERTIFICATE: {
+    retry: "never",
+    blames: "setting",
+    remedy: "Set kafkaCertFile and kafkaKeyFile to a certificate that the broker's authority has signed, and its key.",
+  },
+  BROKER_WANTS_LOGIN: {
+    retry: "never",
+    blames: "setting",
+    remedy: "Set kafkaSaslMechanism, kafkaUser and kafkaPasswordFile.",
+  },
+  BROKER_OTHER_LOGIN: {
+    retry: "never",
+    blames: "setting",
+    remedy: "Set kafkaSaslMechanism to one that the broker offers.",
+  },
+  BROKER_LOGIN_FAILED: {
+    retry: "never",
+    blames: "setting",
+    remedy: "Correct kafkaUser and kafkaPassword (or what is in kafkaPasswordFile), or add the user at the broker.",
+  },
   BROKER_REFUSED: {
     retry: "never",
     blames: "setting",

@@ -23,6 +23,22 @@ export const CameraRisk = z.object({
 });
 export type CameraRisk = z.infer<typeof CameraRisk>;
 
+/** How far a consumer group is behind on a topic. */
+export const TopicLag = z.object({
+  /** Its name by design. */
+  topic: z.string(),
+  group: z.string(),
+  /** Appended and not acknowledged by the group. */
+  messages: z.number(),
+  /** Age of the oldest of them; 0: there is none. */
+  oldestAgeMs: z.number(),
+  /** Gone before the group read them. */
+  lost: z.number(),
+  /** When this was so. */
+  atMs: z.number(),
+});
+export type TopicLag = z.infer<typeof TopicLag>;
+
 export const CameraEvent = z.object({
   status: CameraStatus.nullable(),
   risk: CameraRisk.nullable(),

@@ -53,6 +53,8 @@ export const KEYS = {
   keyGroupStates: "{vl}:key-group-states",
   /** Hash: what queues count over all groups (conflicts, calledAgain, …). */
   counters: "{vl}:counters",
+  /** Hash: field = <group>.<topic> (by design), value = TopicLag. Written every few seconds by a bridge. */
+  lags: "vl:lags",
   /** Hash: field json = Totals. Written once a second by the results role. */
   totals: "vl:totals",
   /** Pub/sub per camera: binary previews (messages.ts, PreviewHeader). */

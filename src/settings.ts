@@ -2,30 +2,14 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
+import { kafkaSecuritySettings } from "./kafka-security-settings.ts";
+import { flag, list, number } from "./setting-values.ts";
+import { topicNameSettings } from "./topic-names.ts";
 
 export const ROLES = ["store", "provider", "detector", "bridge", "worker", "results", "gateway"] as const;
 export type Role = (typeof ROLES)[number];
 
 const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
-
-/** Reads "8800" and 8800 alike; refuses "" and "abc". */
-const number = () => z.preprocess((v) => (typeof v === "string" && v.trim() !== "" ? Number(v) : v), z.number());
-const flag = () =>
-  z.preprocess(
-    (v) => (v === "true" || v === "1" || v === "yes" ? true : v === "false" || v === "0" || v === "no" ? false : v),
-    z.boolean(),
-  );
-const list = () =>
-  z.preprocess(
-    (v) =>
-      typeof v === "string"
-        ? v
-            .split(",")
-            .map((part) => part.trim())
-            .filter(Boolean)
-        : v,
-    z.array(z.string()),
-  );
 
 /** A host's name or address as a Host header has it, with or without a port: cams.example.org, [::1]:8800. */
 export const HOST_NAME = /^(\[[0-9a-f:.]+\]|[^:/?#@[\]\s]+)(:\d{1,5})?$/i;
@@ -118,6 +102,8 @@ export const Settings = z.object({
     .describe(
       "Results are written to Kafka in transactions, each outcome once for readers of committed messages (librdkafka's default). Default true; false: plain sends, quicker, and after a crash one may come twice.",
     ),
+  ...kafkaSecuritySettings,
+  ...topicNameSettings,
   cameras: z
     .string()
     .optional()

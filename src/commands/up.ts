@@ -24,7 +24,8 @@ import { statusLine } from "../supervisor/status-line.ts";
 import { onStopSignals } from "../supervisor/stop-signals.ts";
 import { createSupervisor, rolesFor, type Supervisor } from "../supervisor/supervisor.ts";
 import { processTerminal, type Terminal } from "../supervisor/terminal.ts";
-import { askKafka } from "../topics/kafka-client.ts";
+import { askKafka } from "../topics/ask-kafka.ts";
+import { kafkaConnectionOf } from "../topics/kafka-connection.ts";
 import { openTopicLog } from "../topics/open-topic-log.ts";
 
 const STATUS_EVERY_MS = 15_000;
@@ -40,7 +41,7 @@ export async function up(argv: readonly string[]): Promise<number> {
   refuseEndlessReport(settings);
   refuseOwnKafka(settings);
   // A role alone waits for its broker; who starts everything is told at once.
-  if (settings.kafkaBrokers.length > 0) await askKafka({ brokers: settings.kafkaBrokers }, context);
+  if (settings.kafkaBrokers.length > 0) await askKafka(kafkaConnectionOf(settings), context);
   const { set, needsProvider } = await readKeys(settings); // reports its faults before anything is started
   const file = camerasFile(settings);
   if (file !== undefined) settings.cameras = file; // the roles read the same one

@@ -1,6 +1,6 @@
 /** Prometheus metrics of the gateway: its own, and what the store says about the whole. docs/socket.md lists the names. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { Totals } from "../events.ts";
+import type { TopicLag, Totals } from "../events.ts";
 import type { FeedEvent } from "./event-feed.ts";
 import { keyGroupMetrics } from "./key-group-metrics.ts";
 import { olderMetrics } from "./older-metrics.ts";
@@ -93,6 +93,13 @@ function systemMetrics({ gauge, counter }: StoreMetrics, state: () => SystemStat
   totals("vigilane_in_flight", "Tasks taken, queued or in a call.", ({ inFlight }) => inFlight);
   totals("vigilane_quota_used_ratio", "Share of the tightest window in use.", ({ quotaUsed }) => quotaUsed);
   totals("vigilane_coverage_ratio", "Share of groups judged, over the last minute.", ({ coverage }) => coverage);
+  const lags = (name: string, help: string, value: (lag: TopicLag) => number) =>
+    gauge({ name, help, labels: ["topic", "consumer_group"] }, (tell) => {
+      for (const lag of state().lags) tell({ topic: lag.topic, consumer_group: lag.group }, value(lag));
+    });
+  lags("vigilane_topic_lag_messages", "Messages that a consumer group has not dealt with.", ({ messages }) => messages);
+  lags("vigilane_topic_lag_seconds", "Age of the oldest of them; 0: none.", ({ oldestAgeMs }) => oldestAgeMs / 1000);
+  lags("vigilane_topic_lost_messages", "Messages that were gone before the group read them.", ({ lost }) => lost);
   const outcomes = { name: "vigilane_outcomes_total", help: "Groups that ended, by outcome.", labels: ["outcome"] };
   counter(outcomes, (tell) => {
     for (const [outcome, count] of Object.entries(state().totals?.outcomes ?? {})) tell({ outcome }, count);

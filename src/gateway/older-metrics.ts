@@ -63,6 +63,17 @@ export function olderMetrics({ gauge, counter, histogram }: StoreMetrics, state:
         groups().reduce((sum, group) => sum + group.inFlight, 0),
       ),
   );
+  gauge(
+    {
+      ...{ name: "kafka_consumer_lag", help: "Messages not dealt with, over all partitions." },
+      labels: ["topic", "partition", "consumer_group"],
+    },
+    (tell) => {
+      for (const { topic, group, messages } of state().lags) {
+        tell({ topic, partition: "all", consumer_group: group }, messages);
+      }
+    },
+  );
   gauge({ name: "api_key_pool_size", help: "Keys of each key group.", labels: ["pool_id"] }, (tell) => {
     for (const { id, keys } of groups()) tell({ pool_id: id }, keys.length);
   });

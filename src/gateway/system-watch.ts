@@ -12,6 +12,7 @@ import {
   type KeyGroupChange,
   KeyGroupEvent,
   RoleHealth,
+  TopicLag,
   Totals,
 } from "../events.ts";
 import { within } from "../lifecycle.ts";
@@ -22,6 +23,8 @@ import { createKeyGroupChanges } from "./key-group-changes.ts";
 
 /** A heartbeat or a camera's status older than this is not believed any more. */
 export const FRESH_MS = 5_000;
+/** A lag is told every 5 s; one that is older is not believed: its topics are away. */
+const FRESH_LAG_MS = 20_000;
 const LOOK_EVERY_MS = 500;
 /** A store that has not answered for so long is away. */
 const ANSWER_MS = 1_000;
@@ -36,6 +39,8 @@ export interface SystemState {
   /** What queues count over all key groups since the store began. */
   counters: ReadonlyMap<string, number>;
   totals: Totals | null;
+  /** Of our consumer groups. */
+  lags: readonly TopicLag[];
   health: Health;
 }
 
@@ -60,20 +65,24 @@ export function createSystemWatch(redis: Redis, askedRoles: readonly string[], c
     keyGroupChangeCounts: new Map(),
     counters: new Map(),
     totals: null,
+    lags: [],
     health: { ok: false, problems: ["the gateway has just started"], store: "away", storeInMemory: false, roles: [] },
   };
 
   async function look(): Promise<Stored> {
-    const [cameras, risks, keyGroups, roles, totals, keyGroupChanges, changeCounts, counters] = await Promise.all([
-      redis.hgetall(KEYS.cameras),
-      redis.hgetall(KEYS.risks),
-      redis.hgetall(KEYS.keyGroups),
-      redis.hgetall(KEYS.roles),
-      redis.hget(KEYS.totals, "json"),
-      changes.readOn(),
-      redis.hgetall(KEYS.keyGroupChangeCounts),
-      redis.hgetall(KEYS.counters),
-    ]);
+    const [cameras, risks, keyGroups, roles, totals, keyGroupChanges, changeCounts, counters, lags] = await Promise.all(
+      [
+        redis.hgetall(KEYS.cameras),
+        redis.hgetall(KEYS.risks),
+        redis.hgetall(KEYS.keyGroups),
+        redis.hgetall(KEYS.roles),
+        redis.hget(KEYS.totals, "json"),
+        changes.readOn(),
+        redis.hgetall(KEYS.keyGroupChangeCounts),
+        redis.hgetall(KEYS.counters),
+        redis.hgetall(KEYS.lags),
+      ],
+    );
     inMemory ??= (await checkStore(redis)).inMemory;
     const nowMs = clock.nowMs();
     return {
@@ -83,6 +92,7 @@ export function createSystemWatch(redis: Redis, askedRoles: readonly string[], c
       keyGroupChangeCounts: numbers(changeCounts),
       counters: numbers(counters),
       totals: totals === null ? null : read(Totals, totals),
+      lags: [...byId(readAll(TopicLag, lags)).values()].filter(({ atMs }) => nowMs - atMs < FRESH_LAG_MS),
       roles: [...readAll(RoleHealth, roles).values()].filter((role) => nowMs - role.atMs < FRESH_MS),
     };
   }

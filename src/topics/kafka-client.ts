@@ -5,6 +5,7 @@
  * partition assigner. Its own consumer is not run: it stays on a dead leader's partitions, and its commits cannot be
  * fenced (docs/decisions/013-kafkajs.md). The group's protocol is ours (kafka-membership.ts), by the same brokers.
  */
+import { createRequire } from "node:module";
 import kafkajs, {
   type Admin,
   type Assigner,
@@ -14,16 +15,21 @@ import kafkajs, {
   type KafkaConfig,
   type LogEntry,
   type Producer,
+  type SASLOptions,
 } from "kafkajs";
 import type { Context } from "../context.ts";
-import { VigilaneError } from "../errors.ts";
-import { within } from "../lifecycle.ts";
 import { CODECS } from "./kafka-codecs.ts";
+import type { KafkaConnection } from "./kafka-connection.ts";
 import { kafkaSockets, type SocketOrder } from "./kafka-sockets.ts";
+import { type ConnectionClass, mendHalfAnswers, mendTimers, type RequestQueueClass } from "./kafkajs-mends.ts";
 
 // A CommonJS package: Node sees only some of its exports by name.
 const { CompressionCodecs, CompressionTypes, logLevel } = kafkajs;
 export const { AssignerProtocol } = kafkajs;
+
+const ofKafkajs = createRequire(import.meta.url);
+mendTimers(ofKafkajs("kafkajs/src/network/requestQueue") as RequestQueueClass);
+mendHalfAnswers(ofKafkajs("kafkajs/src/network/connection") as ConnectionClass);
 
 CompressionCodecs[CompressionTypes.Snappy] = () => CODECS.snappy;
 CompressionCodecs[CompressionTypes.LZ4] = () => CODECS.lz4;
@@ -83,11 +89,6 @@ interface PartitionsOf<T> {
   partitions: T[];
 }
 
-export interface KafkaConnection {
-  /** host:port of some of the brokers. */
-  brokers: readonly string[];
-}
-
 const REQUEST_MS = 10_000;
 
 /** kafkajs' client, and the end of all its connections at once, for those that do not end by themselves. */
@@ -97,10 +98,16 @@ export interface KafkaClient {
 }
 
 /** `clientId`: what the brokers' logs and group descriptions call this connection. */
-export function createKafka({ brokers }: KafkaConnection, clientId: string, { log, clock }: Context): KafkaClient {
+export function createKafka(
+  { brokers, tls, sasl }: KafkaConnection,
+  clientId: string,
+  { log, clock }: Context,
+): KafkaClient {
   const sockets = kafkaSockets(clock);
   const config: KafkaConfig = {
     ...{ clientId, brokers: [...brokers], connectionTimeout: 3_000, requestTimeout: REQUEST_MS },
+    ...(tls && { ssl: tls }),
+    ...(sasl && { sasl: saslOptions(sasl) }),
     socketFactory: (order) => sockets.socketFactory(order as SocketOrder),
     // Short: whoever calls tries again by itself, for as long as needed, and looks at what has changed in between.
     retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 3 },
@@ -113,21 +120,16 @@ export function createKafka({ brokers }: KafkaConnection, clientId: string, { lo
   return { kafka: new kafkajs.Kafka(config), hangUp: () => sockets.hangUp() };
 }
 
-/** How many brokers the cluster has. Rejects with BROKER_AWAY, or BROKER_REFUSED, within seconds. */
-export async function askKafka(connection: KafkaConnection, context: Context): Promise<number> {
-  const admin = createKafka(connection, "vigilane-doctor", context).kafka.admin({ retry: { retries: 0 } });
-  const names = connection.brokers.join(",");
-  try {
-    return await within(context.clock, 5_000, "the broker's answer", async () => {
-      await admin.connect();
-      return (await admin.describeCluster()).brokers.length;
-    });
-  } catch (error) {
-    const why = rootOf(error) instanceof Error ? (rootOf(error) as Error).message : String(error);
-    if (isRefusal(error)) throw new VigilaneError("BROKER_REFUSED", `${names}: ${why}`, { cause: error });
-    throw new VigilaneError("BROKER_AWAY", `no broker answers at ${names}: ${why}`, { cause: error });
-  } finally {
-    await admin.disconnect().catch(() => {});
+function saslOptions({ mechanism, ...login }: NonNullable<KafkaConnection["sasl"]>): SASLOptions {
+  switch (mechanism) {
+    case "PLAIN":
+      return { mechanism: "plain", ...login };
+    case "SCRAM-SHA-256":
+      return { mechanism: "scram-sha-256", ...login };
+    case "SCRAM-SHA-512":
+      return { mechanism: "scram-sha-512", ...login };
+    default:
+      return mechanism satisfies never;
   }
 }
 
@@ -237,14 +239,27 @@ function rootOf(error: unknown): unknown {
 /** What no waiting cures: rights, settings and versions. */
 const REFUSALS = [
   ...["TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"],
-  ...["TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"],
+  ...["TRANSACTIONAL_ID_AUTHORIZATION_FAILED"],
   ...["INVALID_SESSION_TIMEOUT", "INVALID_GROUP_ID", "INCONSISTENT_GROUP_PROTOCOL", "UNSUPPORTED_VERSION"],
   ...["INVALID_TOPIC_EXCEPTION", "POLICY_VIOLATION", "OFFSET_METADATA_TOO_LARGE", "INVALID_REQUIRED_ACKS"],
 ];
 
 /** The broker said no, and will say so again. */
 export function isRefusal(error: unknown): boolean {
-  const name = rootOf(error) instanceof Error ? (rootOf(error) as Error).name : "";
-  if (name === "KafkaJSSASLAuthenticationError" || name === "KafkaJSNotImplemented") return true;
+  const root = rootOf(error);
+  if (root instanceof Error && root.name === "KafkaJSNotImplemented") return true;
   return REFUSALS.includes(kafkaErrorType(error) ?? "");
+}
+
+/** User or password are not the broker's. Unlike a refusal it is waited for while running: passwords are changed in use. */
+export function isLoginFailure(error: unknown): boolean {
+  const root = rootOf(error);
+  if (root instanceof Error && root.name === "KafkaJSSASLAuthenticationError") return true;
+  return ["SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"].includes(kafkaErrorType(error) ?? "");
+}
+
+/** What the error at the bottom says. */
+export function wordsOf(error: unknown): string {
+  const root = rootOf(error);
+  return root instanceof Error ? root.message : String(error);
 }

@@ -13,6 +13,7 @@ import { VigilaneError } from "../errors.ts";
 import { within } from "../lifecycle.ts";
 import { StoreScript } from "../store.ts";
 import { COMPRESSIONS, createKafka, type Kafka, KafkaCluster, type Producer } from "./kafka-client.ts";
+import type { KafkaConnection } from "./kafka-connection.ts";
 import { messageToRecord } from "./kafka-records.ts";
 import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
 import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
@@ -27,7 +28,7 @@ import {
 import type { OutboxEntry, OutboxTransfer } from "./outbox-transfer.ts";
 import { comparePositions } from "./topic-log.ts";
 
-export interface KafkaOutboxSettings extends Pick<KafkaTopicSettings, "brokers" | "partitioner" | "compression"> {
+export interface KafkaOutboxSettings extends KafkaConnection, Pick<KafkaTopicSettings, "partitioner" | "compression"> {
   /** The outbox stream, such as "{vl}:outbox". */
   outboxKey: string;
   /** The topic beside whose partition 0 the position is kept. It has to exist. */
@@ -36,7 +37,7 @@ export interface KafkaOutboxSettings extends Pick<KafkaTopicSettings, "brokers" 
 
 /** An open transaction that a killed writer left holds readers back for so long, unless a successor ends it before. */
 const TRANSACTION_MS = 5_000;
-const CLOSE_MS = 1_500;
+const CLOSE_MS = 400;
 const RETRY = { initialRetryTime: 20, maxRetryTime: 300, retries: 12 };
 /** The outbox's own name, made at first use: by it writers of one outbox fence each other, and no others. */
 const NAME_SUFFIX = "-name";

@@ -60,6 +60,8 @@ export interface KafkaPublisherParts {
   compression: Compression;
   /** Called before a batch is tried again: creates the topic where it is missing. */
   prepare: (topic: string) => Promise<unknown>;
+  /** Called when sends fail again and again. */
+  troubled: () => void;
 }
 
 export class KafkaPublisher {
@@ -170,6 +172,7 @@ export class KafkaPublisher {
     if (!this.#away && failures > 1)
       log.warn({ topic, cause }, "publishing to Kafka fails; it is tried again until it is back");
     this.#away ||= failures > 1;
+    if (failures > 1) this.#parts.troubled();
     const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures, 10));
     await clock.sleep(backoffMs, this.#parts.signal).catch(() => {});
     if (kafkaErrorType(error) === "UNKNOWN_TOPIC_OR_PARTITION") await this.#parts.prepare(topic).catch(() => {});

@@ -2,7 +2,7 @@
  * The connections under kafkajs. One that owes an answer for so long that no broker takes so long is ended, however open it
  * looks: a broker that stands still keeps its connections, and kafkajs would go on asking it, also who leads now.
  */
-import { connect, type Socket } from "node:net";
+import { connect, Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import type { Clock } from "../context.ts";
 
@@ -20,14 +20,16 @@ export interface SocketOrder {
 export interface Sockets {
   /** For kafkajs' setting of the same name. */
   socketFactory(order: SocketOrder): Socket;
-  /** Ends all that are open, at once. */
+  /** Ends all that are open, at once, and whatever waits on them; no other one is opened. */
   hangUp(): void;
 }
 
 export function kafkaSockets(clock: Clock): Sockets {
   const open = new Set<Socket>();
+  let over = false;
   return {
     socketFactory({ host, port, ssl, onConnect }) {
+      if (over) return new Socket().destroy(new Error("hung up"));
       const servername = /^[\d.]+$|:/.test(host) ? {} : { servername: host };
       const socket = ssl
         ? connectTls({ host, port, ...servername, ...ssl }, onConnect)
@@ -46,7 +48,9 @@ export function kafkaSockets(clock: Clock): Sockets {
       return socket;
     },
     hangUp() {
-      for (const socket of open) socket.destroy();
+      over = true;
+      // With an error: kafkajs leaves what waits on a connection that was closed without one.
+      for (const socket of open) socket.destroy(new Error("hung up"));
     },
   };
 }

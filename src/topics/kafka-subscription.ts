@@ -23,7 +23,9 @@ import type { Batch, OutgoingMessage, SubscribeOptions, Subscription } from "./t
 
 const DEFAULT_MAX_MESSAGES = 200;
 const RETRY_MS = 1_000;
-const CLOSE_MS = 1_500;
+/** Leaving the group, which ends a batch's hand-out as well; then disconnecting. */
+const LEAVE_MS = 700;
+const DISCONNECT_MS = 300;
 /** How long a batch that is out may hold up the group's sharing anew; a longer one may be handed out twice. */
 const DRAIN_MS = 5_000;
 /** How often it is looked whether the topic has grown. */
@@ -39,6 +41,8 @@ export interface KafkaSubscriptionParts extends KafkaMemberOf {
   /** Creates the topic where it is missing. */
   prepare: () => Promise<unknown>;
   bury: (letter: OutgoingMessage) => Promise<void>;
+  /** Called when the group cannot be reached again and again. */
+  troubled: () => void;
   /** What cannot be mended here: rights that are missing, a client that is stuck. */
   leave: (error: unknown) => void;
 }
@@ -59,6 +63,8 @@ export class KafkaSubscription implements Subscription {
   #handingOut: Promise<unknown> | undefined;
   #closed: Promise<void> | undefined;
   #connected = false;
+  /** The group could not be reached at the last try. */
+  #away = false;
   #paused = false;
   /** The group shares anew: nothing more is handed out. */
   #sharing = false;
@@ -128,11 +134,14 @@ export class KafkaSubscription implements Subscription {
       try {
         await this.#tick();
         failures = 0;
+        this.#away = false;
         await clock.sleep(this.#sharing ? 0 : sessionMs / 6, signal).catch(() => {});
       } catch (error) {
         if (signal.aborted) return;
         if (isRefusal(error)) leave(error);
         failures += 1;
+        this.#away = true;
+        if (failures > 1) this.#parts.troubled();
         const cause = error instanceof Error ? error.message : String(error);
         log[failures === 3 ? "warn" : "debug"](
           { topic, group, failures, cause },
@@ -274,13 +283,14 @@ export class KafkaSubscription implements Subscription {
     this.#news.ring();
     this.#ended.ring();
     const { clock, log } = this.#context;
-    // Without the brokers nothing of this comes to an end, and the session simply runs out.
+    // Without the brokers nothing of this comes to an end by itself, and the session simply runs out.
+    if (this.#away) this.#parts.hangUp();
     const left = Promise.all([this.#working, this.#handingOut])
       .then(() => this.#membership.leave())
       .catch((err: unknown) => log.debug({ err }, "could not leave the group cleanly"));
-    await within(clock, CLOSE_MS, "leaving the group", () => left).catch(() => {});
+    await within(clock, LEAVE_MS, "leaving the group", () => left).catch(() => this.#parts.hangUp());
     this.#membership.lines.clear();
-    await within(clock, CLOSE_MS, "disconnecting", () => this.#parts.cluster.close()).catch(() => {});
+    await within(clock, DISCONNECT_MS, "disconnecting", () => this.#parts.cluster.close()).catch(() => {});
     this.#parts.hangUp();
     this.#onClosed();
   }

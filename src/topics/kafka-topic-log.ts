@@ -5,17 +5,20 @@
 import type { Context } from "../context.ts";
 import { errorCode, VigilaneError } from "../errors.ts";
 import { abortOf, service, within } from "../lifecycle.ts";
+import { refusalOf } from "./ask-kafka.ts";
 import { Bell } from "./bell.ts";
-import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster } from "./kafka-client.ts";
+import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster, wordsOf } from "./kafka-client.ts";
 import { endsOnKafka } from "./kafka-ends.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
 import { type KafkaLine, tailLine } from "./kafka-line.ts";
 import { clientIdOf } from "./kafka-membership.ts";
+import { probeKafka } from "./kafka-probe.ts";
 import { KafkaPublisher } from "./kafka-publisher.ts";
 import { KafkaReader } from "./kafka-read.ts";
 import { KafkaSubscription } from "./kafka-subscription.ts";
 import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
 import { ensureKafkaTopic, isDeadLetterTopic } from "./kafka-topics.ts";
+import { KafkaTrouble } from "./kafka-trouble.ts";
 import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
 import {
   deadLetterTopic,
@@ -27,7 +30,9 @@ import {
 
 /** Partitions are counted again after so long: a topic may grow while we run. */
 const COUNTED_MS = 10_000;
-const CLOSE_MS = 1_000;
+/** While subscriptions are closed, what waits may still be published; then the clients are disconnected. */
+const PUBLISH_MS = 700;
+const DISCONNECT_MS = 400;
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 1_000;
 
@@ -36,6 +41,7 @@ interface Started {
   kafka: Kafka;
   admin: Admin;
   publisher: KafkaPublisher;
+  trouble: KafkaTrouble;
   signal: AbortSignal;
   /** Partitions by topic, and when they were counted. */
   partitions: Map<string, { count: number; atMs: number }>;
@@ -49,8 +55,8 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
   const { leave = leaveProcess, compression = "none" } = settings;
   const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
   let started: Started | undefined;
-  /** kafkajs waits for answers before it disconnects. */
-  const gently = (what: string, end: () => Promise<unknown>) => within(clock, CLOSE_MS, what, end).catch(() => {});
+  const gently = (what: string, ms: number, end: () => Promise<unknown>) =>
+    within(clock, ms, what, end).catch(() => {});
   const live = (): Started => {
     if (started === undefined) throw new VigilaneError("STOPPED", "the topics are not started");
     return started;
@@ -58,33 +64,67 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
 
   const base = service("topics on Kafka", context, async (acquired, signal) => {
     const { kafka, hangUp } = createKafka(settings, "vigilane", context);
+    const trouble = new KafkaTrouble(settings, context, signal);
+    const admin = kafka.admin();
     acquired.add(kafka, "connections", hangUp);
-    const admin = acquired.add(kafka.admin(), "admin client", (a) => gently("the admin client", () => a.disconnect()));
-    await untilDone(context, signal, "connecting to Kafka", () => admin.connect());
+    const connected = untilDone({ trouble, signal }, "connecting to Kafka", async () => {
+      await probeKafka(settings, clock);
+      await admin.connect().catch((error: unknown) => {
+        throw refusalOf(error, settings) ?? error;
+      });
+    });
+    await Promise.race([connected, abortOf(signal)]);
+    signal.throwIfAborted();
+    const parts = { kafka, signal, compression, prepare, troubled: () => trouble.noticed() };
+    const publisher = new KafkaPublisher(parts, context);
     const at: Started = {
-      ...{ kafka, admin, signal, partitions: new Map(), asked: new Map(), subscriptions: new Set() },
-      publisher: new KafkaPublisher({ kafka, signal, compression, prepare: (topic) => prepare(topic) }, context),
+      ...{ kafka, admin, publisher, trouble, signal },
+      ...{ partitions: new Map(), asked: new Map(), subscriptions: new Set() },
     };
-    acquired.add(at, "clients", () =>
-      gently("the clients", async () => {
-        await Promise.all([...at.asked.values()].map(({ cluster }) => cluster.close()));
-        await at.publisher.close();
-      }),
-    );
+    acquired.add(at, "clients", () => {
+      // kafkajs waits for answers before it disconnects: from brokers that are away none will come.
+      if (trouble.now() !== "") hangUp();
+      const clusters = [...at.asked.values()].map(({ cluster }) => cluster.close());
+      return gently("the clients", DISCONNECT_MS, () =>
+        Promise.all([...clusters, publisher.close(), admin.disconnect()]),
+      );
+    });
     acquired.add(at, "subscriptions", async () => {
       started = undefined;
+      const published = gently("publishing what waits", PUBLISH_MS, () => publisher.idle());
       await Promise.all([...at.subscriptions].map((subscription) => subscription.close()));
-      await gently("publishing what waits", () => at.publisher.idle());
+      if (trouble.now() === "") await published;
     });
     started = at;
   });
 
+  /** Again and again until it succeeds, is refused, or `signal` aborts. */
+  async function untilDone<T>(
+    { trouble, signal }: Pick<Started, "trouble" | "signal">,
+    what: string,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    for (let failures = 1; ; failures += 1) {
+      try {
+        return await work();
+      } catch (error) {
+        signal.throwIfAborted();
+        if (error instanceof TypeError || errorCode(error) === "STOPPED") throw error;
+        if (error instanceof VigilaneError && error.retry === "never") throw error;
+        const cause = wordsOf(error);
+        if (isRefusal(error)) throw new VigilaneError("BROKER_REFUSED", `${what}: ${cause}`, { cause: error });
+        log.debug({ what, failures, cause }, "Kafka failed, will be asked again");
+        if (failures > 1) trouble.noticed();
+        const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures, 10));
+        await clock.sleep(backoffMs, signal).catch(() => {});
+      }
+    }
+  }
+
   async function prepare(topic: string): Promise<number> {
     const at = live();
     if (!/^[A-Za-z0-9._-]{1,200}$/.test(topic)) throw new TypeError(`${topic} is no name of a topic`);
-    const count = await untilDone(context, at.signal, `looking for ${topic}`, () =>
-      ensureKafkaTopic(at.admin, topic, settings),
-    );
+    const count = await untilDone(at, `looking for ${topic}`, () => ensureKafkaTopic(at.admin, topic, settings));
     at.partitions.set(topic, { count, atMs: clock.monotonicMs() });
     return count;
   }
@@ -109,7 +149,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     let failed: unknown;
     // One question after the other: kafkajs opens a connection for each of several requests that find none.
     const answer = asked.turn.then(() =>
-      untilDone(context, at.signal, what, async () => {
+      untilDone(at, what, async () => {
         if (failed === undefined) await cluster.connect();
         else await cluster.recover(failed);
         try {
@@ -156,6 +196,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
         cluster: new KafkaCluster(kafka, topic),
         prepare: () => partitionsOf(at, topic),
         bury: (letter: OutgoingMessage) => bury(topic, letter),
+        troubled: () => at.trouble.noticed(),
       };
       const subscription = new KafkaSubscription(parts, context, () => at.subscriptions.delete(subscription));
       at.subscriptions.add(subscription);
@@ -175,6 +216,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
       try {
         const places = start === "earliest" ? [] : start;
         for (const [shard, place] of places.entries()) from.set(shard, BigInt(place) + 1n);
+        await untilDone({ ...at, signal: either }, "connecting to Kafka", () => cluster.connect()).catch(() => {});
         yield* tailKafkaTopic(topic, cluster, from, either, context);
       } finally {
         await cluster.close();
@@ -199,7 +241,6 @@ async function* tailKafkaTopic(
   const nowMs = context.clock.monotonicMs();
   const lines = new Map<number, KafkaLine>([...from].map(([shard, next]) => [shard, tailLine(shard, next, nowMs)]));
   void abortOf(signal).then(() => news.ring());
-  await untilDone(context, signal, "connecting to Kafka", () => cluster.connect()).catch(() => {});
   const reader = new KafkaReader({ topic, cluster, lines, news: () => news.ring(), signal }, context);
   while (!signal.aborted) {
     reader.pump();
@@ -209,29 +250,6 @@ async function* tailKafkaTopic(
         if (signal.aborted) return;
         yield { ...message, deliveries: 1 };
       }
-    }
-  }
-}
-
-/** Again and again until it succeeds, is refused, or `signal` aborts. */
-async function untilDone<T>(
-  { clock, log }: Context,
-  signal: AbortSignal,
-  what: string,
-  work: () => Promise<T>,
-): Promise<T> {
-  for (let failures = 1; ; failures += 1) {
-    try {
-      return await work();
-    } catch (error) {
-      signal.throwIfAborted();
-      const cause = error instanceof Error ? error.message : String(error);
-      if (isRefusal(error)) throw new VigilaneError("BROKER_REFUSED", `${what}: ${cause}`, { cause: error });
-      if (error instanceof TypeError || errorCode(error) === "STOPPED") throw error;
-      if (failures === 3) log.warn({ what, cause }, "Kafka is away; waiting for it");
-      await clock
-        .sleep(Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures, 10)), signal)
-        .catch(() => {});
     }
   }
 }

@@ -1,5 +1,6 @@
 /** Settings of the topics on Kafka that all their parts share. */
-import type { Compression, KafkaConnection } from "./kafka-client.ts";
+import type { Compression } from "./kafka-client.ts";
+import type { KafkaConnection } from "./kafka-connection.ts";
 
 export interface KafkaTopicSettings extends KafkaConnection {
   /** How long messages are kept, ms. Dead letters: seven days at least. Only for topics that do not exist yet. */

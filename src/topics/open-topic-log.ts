@@ -2,29 +2,46 @@
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import type { Settings } from "../settings.ts";
+import { type TopicNames, topicNameOf } from "../topic-names.ts";
+import { type KafkaConnectionSettings, kafkaConnectionOf } from "./kafka-connection.ts";
 import { createKafkaOutboxTransfer } from "./kafka-outbox-transfer.ts";
 import { createKafkaTopicLog } from "./kafka-topic-log.ts";
 import { createRedisOutboxTransfer, type OutboxTransfer } from "./outbox-transfer.ts";
 import { createRedisTopicLog } from "./redis-topic-log.ts";
-import { TOPICS, type TopicLog } from "./topic-log.ts";
+import type { TopicLog } from "./topic-log.ts";
 
 const HOUR_MS = 3_600_000;
 
-export type TopicSettings = Pick<
-  Settings,
-  | "kafkaBrokers"
-  | "kafkaPartitioner"
-  | "kafkaCompression"
-  | "kafkaExactlyOnce"
-  | "topicRetentionHours"
-  | "topicMaxBytes"
->;
+export type TopicSettings = KafkaConnectionSettings &
+  TopicNames &
+  Pick<
+    Settings,
+    "kafkaPartitioner" | "kafkaCompression" | "kafkaExactlyOnce" | "topicRetentionHours" | "topicMaxBytes"
+  >;
 
-/** `redisUrl`: the store's, for topics that lie in it. */
+/**
+ * `redisUrl`: the store's, for topics that lie in it. Callers name topics as TOPICS does; what a message says of its topic is
+ * the name on the wire.
+ */
 export function openTopicLog(settings: TopicSettings, redisUrl: string, context: Context): TopicLog {
   const kept = { retentionMs: settings.topicRetentionHours * HOUR_MS, maxBytesPerTopic: settings.topicMaxBytes };
-  if (settings.kafkaBrokers.length > 0) return createKafkaTopicLog({ ...kept, ...kafkaOf(settings) }, context);
-  return createRedisTopicLog({ ...kept, redisUrl }, context);
+  const onKafka = settings.kafkaBrokers.length > 0;
+  const log = onKafka
+    ? createKafkaTopicLog({ ...kept, ...kafkaOf(settings) }, context)
+    : createRedisTopicLog({ ...kept, redisUrl }, context);
+  return named(log, topicNameOf(settings));
+}
+
+function named(log: TopicLog, wire: (topic: string) => string): TopicLog {
+  return {
+    ...log,
+    ensureTopic: (topic) => log.ensureTopic(wire(topic)),
+    publish: (topic, messages) => log.publish(wire(topic), messages),
+    subscribe: (topic, options) => log.subscribe(wire(topic), options),
+    lag: (topic, group) => log.lag(wire(topic), group),
+    tail: (topic, start, signal) => log.tail(wire(topic), start, signal),
+    ends: (topic) => log.ends(wire(topic)),
+  };
 }
 
 /**
@@ -38,13 +55,18 @@ export function openOutboxTransfer(
   outboxKey: string,
   context: Context,
 ): OutboxTransfer & { close(): Promise<void> } {
+  const wire = topicNameOf(settings);
+  const byWire = ({ transfer }: OutboxTransfer): OutboxTransfer => ({
+    transfer: (topic, entries) => transfer(wire(topic), entries),
+  });
   const close = async () => {};
   if (settings.kafkaBrokers.length === 0) {
-    return { ...createRedisOutboxTransfer(redis, { outboxKey }, context.clock), close };
+    return { ...byWire(createRedisOutboxTransfer(redis, { outboxKey }, context.clock)), close };
   }
   if (settings.kafkaExactlyOnce) {
-    const transferSettings = { ...kafkaOf(settings), outboxKey, positionTopic: TOPICS.results };
-    return createKafkaOutboxTransfer(redis, transferSettings, context);
+    const transferSettings = { ...kafkaOf(settings), outboxKey, positionTopic: settings.resultsTopic };
+    const exact = createKafkaOutboxTransfer(redis, transferSettings, context);
+    return { ...byWire(exact), close: () => exact.close() };
   }
   return {
     async transfer(topic, entries) {
@@ -60,7 +82,7 @@ export function openOutboxTransfer(
 }
 
 const kafkaOf = (settings: TopicSettings) => ({
-  brokers: settings.kafkaBrokers,
+  ...kafkaConnectionOf(settings),
   partitioner: settings.kafkaPartitioner,
   compression: settings.kafkaCompression,
 });

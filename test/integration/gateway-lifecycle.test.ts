@@ -31,7 +31,13 @@ const resultsOf = ({ store, images }: World, topicNames: string[] = [TOPICS.resu
   return createResultsService(
     {
       ...{ redisUrl: store.url, topics: createRedisTopicLog(topics, quiet), topicNames },
-      ...{ consumer: "results-1", retentionMs: 60_000, images, imageLimits: { maxBytes: 1e6, maxAgeMs: 60_000 } },
+      ...{
+        group: "vigilane-results",
+        consumer: "results-1",
+        retentionMs: 60_000,
+        images,
+        imageLimits: { maxBytes: 1e6, maxAgeMs: 60_000 },
+      },
       countTasks: () => async () => ({ waiting: 0, moving: 0, calling: 0 }),
     },
     quiet,

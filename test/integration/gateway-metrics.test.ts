@@ -221,3 +221,22 @@ test("nothing at all is known: still a text that can be read, by promtool too wh
   const complaints = `${stdout}${stderr}`.split("\n").filter((line) => line && !/^vigilane_gateway_nodejs_/.test(line));
   expect(complaints).toEqual([]);
 });
+
+test("how far consumer groups are behind, as a bridge told it; what is old is not told", async () => {
+  const world = await gatewayWorld();
+  const atMs = Date.now();
+  const lag = { topic: "detection-results", group: "vigilane-bridge", messages: 12, oldestAgeMs: 1_500, lost: 2, atMs };
+  await world.redis.hset(KEYS.lags, {
+    now: JSON.stringify(lag),
+    old: JSON.stringify({ ...lag, group: "old", atMs: atMs - 60_000 }),
+  });
+  const families = readExposition(await scrape((await world.start()).url()));
+  const labels = "{topic=detection-results,consumer_group=vigilane-bridge}";
+  const names = ["messages", "seconds"].map((unit) => `vigilane_topic_lag_${unit}`);
+  expect(values(families, ...names, "vigilane_topic_lost_messages", "kafka_consumer_lag")).toEqual({
+    [`vigilane_topic_lag_messages${labels}`]: 12,
+    [`vigilane_topic_lag_seconds${labels}`]: 1.5,
+    [`vigilane_topic_lost_messages${labels}`]: 2,
+    "kafka_consumer_lag{topic=detection-results,partition=all,consumer_group=vigilane-bridge}": 12,
+  });
+});

@@ -1,13 +1,13 @@
 /** The local broker: it starts, keeps its data and ports over kill -9, and stops within seconds. */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Kafka, logLevel } from "kafkajs";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { checkPortFree } from "../../src/supervisor/programs.ts";
+import { checkPortFree, freePort } from "../../src/supervisor/programs.ts";
 import { javaThere, startKafka } from "../support/kafka.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
@@ -40,6 +40,10 @@ describe.skipIf(!javaThere)("a real broker from Apache Kafka's jars", () => {
   }, async () => {
     const data = mkdtempSync(join(tmpdir(), "vigilane-kafka-local-"));
     onTestFinished(() => rmSync(data, { recursive: true, force: true }));
+    // One id in 64 begins so, which Kafka's own tool would take for an option.
+    mkdirSync(join(data, "kafka"));
+    const nodes = [{ client: await freePort(), controller: await freePort() }];
+    writeFileSync(join(data, "kafka", "cluster.json"), JSON.stringify({ clusterId: "-_v7-_v7-_v7-_v7-_v7-w", nodes }));
     const child = spawn(process.execPath, [MAIN, "kafka-local", "--data", data], {
       stdio: ["ignore", "pipe", "inherit"],
     });

@@ -34,6 +34,7 @@ async function startResults(store: TestRedis) {
       redisUrl: store.url,
       topics: createRedisTopicLog(settings, quiet),
       topicNames: [TOPICS.results],
+      group: "vigilane-results",
       consumer: "results-1",
       retentionMs: HOUR_MS,
       images,

@@ -46,6 +46,8 @@ async function shared(): Promise<string[]> {
 
 export interface TestKafkaOptions {
   nodes?: 1 | 3;
+  /** Of the first node. Default: a free one. */
+  port?: number;
   /** Lines for server.properties. */
   extra?: readonly string[];
   format?: readonly string[];
