@@ -2,6 +2,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
+import { readTopicNames } from "./topic-names.ts";
 
 export const ROLES = ["store", "provider", "detector", "bridge", "worker", "results", "gateway"] as const;
 export type Role = (typeof ROLES)[number];
@@ -111,6 +112,19 @@ export const Settings = z.object({
     .default(true)
     .describe(
       "Results are written to Kafka in transactions, each outcome once for readers of committed messages (librdkafka's default). Default true; false: plain sends, quicker, and after a crash one may come twice.",
+    ),
+  topicNames: list()
+    .pipe(z.array(z.string()))
+    .superRefine((parts, { addIssue }) => {
+      try {
+        readTopicNames(parts);
+      } catch (error) {
+        addIssue({ code: "custom", message: error instanceof Error ? error.message : String(error) });
+      }
+    })
+    .default([])
+    .describe(
+      "What topics are called where they have another name than ours: detection-results=my-detections,…; or older: each with -topic behind it. Default: our names.",
     ),
   cameras: z
     .string()

@@ -10,7 +10,7 @@ import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster } from "./
 import { endsOnKafka } from "./kafka-ends.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
 import { type KafkaLine, tailLine } from "./kafka-line.ts";
-import { clientIdOf } from "./kafka-membership.ts";
+import { clientIdOf, groupIdOf } from "./kafka-membership.ts";
 import { KafkaPublisher } from "./kafka-publisher.ts";
 import { KafkaReader } from "./kafka-read.ts";
 import { KafkaSubscription } from "./kafka-subscription.ts";
@@ -165,7 +165,8 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     // Kafka's brokers do not forget what they have acknowledged.
     publishedAgain: () => 0,
 
-    lag: (topic, group) => ask(topic, "the lag", (cluster) => lagOnKafka(cluster, topic, group, clock)),
+    lag: (topic, group) =>
+      ask(topic, "the lag", (cluster) => lagOnKafka(cluster, topic, groupIdOf(topic, group), clock)),
 
     async *tail(topic, start, signal) {
       const at = live();

@@ -2,11 +2,16 @@
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import type { Settings } from "../settings.ts";
+import { readTopicNames, wireName } from "../topic-names.ts";
 import { createKafkaOutboxTransfer } from "./kafka-outbox-transfer.ts";
 import { createKafkaTopicLog } from "./kafka-topic-log.ts";
+import { createKafkaTopicTools } from "./kafka-topic-tools.ts";
+import { namedTopicLog } from "./named-topic-log.ts";
 import { createRedisOutboxTransfer, type OutboxTransfer } from "./outbox-transfer.ts";
 import { createRedisTopicLog } from "./redis-topic-log.ts";
+import { createRedisTopicTools } from "./redis-topic-tools.ts";
 import { TOPICS, type TopicLog } from "./topic-log.ts";
+import type { TopicTools } from "./topic-tools.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -18,13 +23,23 @@ export type TopicSettings = Pick<
   | "kafkaExactlyOnce"
   | "topicRetentionHours"
   | "topicMaxBytes"
+  | "topicNames"
 >;
 
 /** `redisUrl`: the store's, for topics that lie in it. */
 export function openTopicLog(settings: TopicSettings, redisUrl: string, context: Context): TopicLog {
   const kept = { retentionMs: settings.topicRetentionHours * HOUR_MS, maxBytesPerTopic: settings.topicMaxBytes };
-  if (settings.kafkaBrokers.length > 0) return createKafkaTopicLog({ ...kept, ...kafkaOf(settings) }, context);
-  return createRedisTopicLog({ ...kept, redisUrl }, context);
+  const log =
+    settings.kafkaBrokers.length > 0
+      ? createKafkaTopicLog({ ...kept, ...kafkaOf(settings) }, context)
+      : createRedisTopicLog({ ...kept, redisUrl }, context);
+  return namedTopicLog(log, readTopicNames(settings.topicNames));
+}
+
+/** What people's tools ask and change of the topics, by their names on the wire, in the same place as `openTopicLog`. */
+export function openTopicTools(settings: TopicSettings, redisUrl: string, context: Context): TopicTools {
+  if (settings.kafkaBrokers.length > 0) return createKafkaTopicTools(kafkaOf(settings), context);
+  return createRedisTopicTools({ redisUrl }, context);
 }
 
 /**
@@ -38,12 +53,28 @@ export function openOutboxTransfer(
   outboxKey: string,
   context: Context,
 ): OutboxTransfer & { close(): Promise<void> } {
+  const names = readTopicNames(settings.topicNames);
+  const opened = transferInPlace(settings, redis, topics, outboxKey, context);
+  return { ...opened, transfer: (topic, entries) => opened.transfer(wireName(names, topic), entries) };
+}
+
+function transferInPlace(
+  settings: TopicSettings,
+  redis: Redis,
+  topics: Pick<TopicLog, "publish">,
+  outboxKey: string,
+  context: Context,
+): OutboxTransfer & { close(): Promise<void> } {
   const close = async () => {};
   if (settings.kafkaBrokers.length === 0) {
     return { ...createRedisOutboxTransfer(redis, { outboxKey }, context.clock), close };
   }
   if (settings.kafkaExactlyOnce) {
-    const transferSettings = { ...kafkaOf(settings), outboxKey, positionTopic: TOPICS.results };
+    const transferSettings = {
+      ...kafkaOf(settings),
+      outboxKey,
+      positionTopic: wireName(readTopicNames(settings.topicNames), TOPICS.results),
+    };
     return createKafkaOutboxTransfer(redis, transferSettings, context);
   }
   return {
