@@ -26,13 +26,21 @@ export type TopicSettings = Pick<
   | "topicNames"
 >;
 
-/** `redisUrl`: the store's, for topics that lie in it. */
-export function openTopicLog(settings: TopicSettings, redisUrl: string, context: Context): TopicLog {
+/**
+ * `redisUrl`: the store's, for topics that lie in it. `visits`: a tool, whose settings may be others than the running roles':
+ * it leaves the trimming of the topics to those.
+ */
+export function openTopicLog(
+  settings: TopicSettings,
+  redisUrl: string,
+  context: Context,
+  { visits = false } = {},
+): TopicLog {
   const kept = { retentionMs: settings.topicRetentionHours * HOUR_MS, maxBytesPerTopic: settings.topicMaxBytes };
   const log =
     settings.kafkaBrokers.length > 0
       ? createKafkaTopicLog({ ...kept, ...kafkaOf(settings) }, context)
-      : createRedisTopicLog({ ...kept, redisUrl }, context);
+      : createRedisTopicLog({ ...kept, redisUrl, trims: !visits }, context);
   return namedTopicLog(log, readTopicNames(settings.topicNames));
 }
 

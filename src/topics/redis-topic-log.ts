@@ -89,6 +89,7 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
       publishedBefore += at.publisher.again;
     });
     started = at;
+    if (settings.trims === false) return;
     let round = 0;
     void loop(context, signal, "trimming the topics", async () => {
       await clock.sleep(TRIM_EVERY_MS, signal);

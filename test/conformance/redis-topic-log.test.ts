@@ -6,6 +6,7 @@ import { startRedis, type TestRedis } from "../support/redis.ts";
 import { topicLogConformance } from "./topic-log.suite.ts";
 import { topicLogProcessConformance } from "./topic-log-processes.suite.ts";
 import type { TopicLogFixture } from "./topic-log-scene.ts";
+import { topicPeopleConformance } from "./topic-people.suite.ts";
 import { topicToolsConformance } from "./topic-tools.suite.ts";
 
 const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
@@ -39,4 +40,5 @@ const fixture: TopicLogFixture = {
 
 topicLogConformance("Redis", fixture);
 topicToolsConformance("Redis", fixture);
+topicPeopleConformance("Redis", fixture);
 topicLogProcessConformance("Redis", fixture);
