@@ -43,6 +43,7 @@ export async function withTopics(
     () => stop.abort(),
     () => process.exit(130),
   );
+  withoutKafkajsWarning();
   process.stdout.on("error", () => stop.abort()); // whoever read us has left (`| head`)
   const acquired = new Acquired();
   const { redisUrl = "" } = settings;
@@ -60,6 +61,14 @@ export async function withTopics(
     await acquired.unwind(context);
     offSignals();
   }
+}
+
+/** kafkajs sets a timer in the past now and then, which does no harm; Node would say so to whoever sits before this. */
+function withoutKafkajsWarning(): void {
+  process.removeAllListeners("warning"); // Node's own, which prints
+  process.on("warning", ({ name, message }) => {
+    if (name !== "TimeoutNegativeWarning") remark(`${name}: ${message}`);
+  });
 }
 
 /** The settings with the store that the topics are in: REDIS_URL, else what runs on the data folder. With brokers none is needed. */

@@ -50,7 +50,7 @@ function lines(
   { topic, missing, differences }: TopicPlan,
   { dry, apply, made }: { dry: boolean; apply: boolean; made: string },
 ): string[] {
-  const head = `${dry && (missing || differences.length > 0) ? "·" : "✓"} ${topic.padEnd(34)}`;
+  const head = `${dry && (missing || differences.length > 0) ? "·" : "✓"} ${topic.padEnd(36)}`;
   if (missing) return [`${head} ${dry ? "would be created" : "created"}: ${made}`];
   if (differences.length === 0) return [`${head} as wished`];
   const done = ({ kind }: Difference) => !dry && (kind === "grows" || (kind === "setting" && apply));

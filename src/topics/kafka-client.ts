@@ -230,6 +230,12 @@ export function kafkaErrorType(error: unknown): string | undefined {
   return typeof type === "string" ? type : undefined;
 }
 
+/** Kafka's own word for it: the same question may be answered soon, such as while a new topic's leaders are chosen. */
+export function isPassing(error: unknown): boolean {
+  const { type, retriable } = (rootOf(error) ?? {}) as { type?: unknown; retriable?: unknown };
+  return typeof type === "string" && retriable === true;
+}
+
 /** The broker that a connection's error is about. */
 function addressOf(error: unknown): { host: string; port: number } | undefined {
   const { broker } = (rootOf(error) ?? {}) as { broker?: unknown };

@@ -4,16 +4,14 @@
  */
 import type { Context } from "../context.ts";
 import { errorCode, VigilaneError } from "../errors.ts";
-import { abortOf, service, within } from "../lifecycle.ts";
-import { Bell } from "./bell.ts";
+import { service, within } from "../lifecycle.ts";
 import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster } from "./kafka-client.ts";
 import { endsOnKafka } from "./kafka-ends.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
-import { type KafkaLine, tailLine } from "./kafka-line.ts";
 import { clientIdOf, groupIdOf } from "./kafka-membership.ts";
 import { KafkaPublisher } from "./kafka-publisher.ts";
-import { KafkaReader } from "./kafka-read.ts";
 import { KafkaSubscription } from "./kafka-subscription.ts";
+import { shardsOf, tailKafkaTopic } from "./kafka-tail.ts";
 import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
 import { ensureKafkaTopic, isDeadLetterTopic } from "./kafka-topics.ts";
 import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
@@ -176,6 +174,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
       try {
         const places = start === "earliest" ? [] : start;
         for (const [shard, place] of places.entries()) from.set(shard, BigInt(place) + 1n);
+        await untilDone(context, either, "connecting to Kafka", () => cluster.connect()).catch(() => {});
         yield* tailKafkaTopic(topic, cluster, from, either, context);
       } finally {
         await cluster.close();
@@ -185,33 +184,6 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     ends: (topic): Promise<Places> =>
       ask(topic, "the ends", async (cluster) => (await endsOnKafka(cluster, topic)).map(String)),
   };
-}
-
-const shardsOf = (cluster: KafkaCluster) => Array.from({ length: cluster.partitions() }, (_, shard) => shard);
-
-async function* tailKafkaTopic(
-  topic: string,
-  cluster: KafkaCluster,
-  from: ReadonlyMap<number, bigint>,
-  signal: AbortSignal,
-  context: Context,
-) {
-  const news = new Bell();
-  const nowMs = context.clock.monotonicMs();
-  const lines = new Map<number, KafkaLine>([...from].map(([shard, next]) => [shard, tailLine(shard, next, nowMs)]));
-  void abortOf(signal).then(() => news.ring());
-  await untilDone(context, signal, "connecting to Kafka", () => cluster.connect()).catch(() => {});
-  const reader = new KafkaReader({ topic, cluster, lines, news: () => news.ring(), signal }, context);
-  while (!signal.aborted) {
-    reader.pump();
-    await news.wait(context.clock);
-    for (const line of lines.values()) {
-      for (const message of line.ahead.splice(0)) {
-        if (signal.aborted) return;
-        yield { ...message, deliveries: 1 };
-      }
-    }
-  }
 }
 
 /** Again and again until it succeeds, is refused, or `signal` aborts. */

@@ -5,6 +5,7 @@ import { service, within } from "../lifecycle.ts";
 import {
   type Admin,
   createKafka,
+  isPassing,
   isRefusal,
   type Kafka,
   KafkaCluster,
@@ -25,7 +26,7 @@ const ANSWER_MS = 5_000;
 const CLOSE_MS = 1_000;
 /** A forced move has to come between the members' leaving and their joining again. */
 const MOVE_TRIES = 20;
-const MOVE_AGAIN_MS = 50;
+const AGAIN_MS = 50;
 
 export function createKafkaTopicTools(connection: KafkaConnection, context: Context): TopicTools {
   const { clock } = context;
@@ -50,6 +51,19 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
       started = undefined;
     });
   });
+
+  /** Again, for a while, where the broker says that it passes; every request of ours may be repeated. */
+  async function orInWords<T>(what: string, work: () => Promise<T>): Promise<T> {
+    const untilMs = clock.monotonicMs() + ANSWER_MS;
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isPassing(error) || clock.monotonicMs() > untilMs) throw inWords(error, what);
+        await clock.sleep(AGAIN_MS);
+      }
+    }
+  }
 
   /** The topic's own brokers for one question. */
   async function ask<T>(topic: string, question: (cluster: KafkaCluster, shards: number[]) => Promise<T>): Promise<T> {
@@ -165,7 +179,7 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
           } catch (error) {
             const again = ["UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS"];
             if (!again.includes(kafkaErrorType(error) ?? "") || tries === MOVE_TRIES) throw error;
-            if (force) await clock.sleep(MOVE_AGAIN_MS);
+            if (force) await clock.sleep(AGAIN_MS);
           }
         }
       }),
@@ -201,18 +215,10 @@ function consuming(group: string, members: readonly { clientId: string }[]): Vig
   return new VigilaneError("GROUP_CONSUMING", `the group ${group} is consuming: ${names}`);
 }
 
-async function orInWords<T>(what: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw inWords(error, what);
-  }
-}
-
 function inWords(error: unknown, what: string): unknown {
   if (error instanceof VigilaneError && error.code !== "TIMED_OUT") return error;
   const why = `${what}: ${error instanceof Error ? error.message : String(error)}`;
   if (isRefusal(error)) return new VigilaneError("BROKER_REFUSED", why, { cause: error });
-  const answered = kafkaErrorType(error) !== undefined;
-  return answered ? error : new VigilaneError("BROKER_AWAY", why, { cause: error });
+  if (kafkaErrorType(error) !== undefined) return new Error(why, { cause: error });
+  return new VigilaneError("BROKER_AWAY", why, { cause: error });
 }

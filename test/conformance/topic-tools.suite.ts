@@ -66,6 +66,25 @@ export function topicToolsConformance(name: string, fixture: TopicLogFixture): v
       expect(new Set(read.map((m) => m.key)).size).toBe(40);
     });
 
+    test("a tail goes on into the shards of a topic that grows", async () => {
+      const { log, topic, tools } = await scene(1);
+      const other = await fixture.open({ shards: 8 });
+      const abort = new AbortController();
+      const tail = log.tail(topic, "earliest", abort.signal)[Symbol.asyncIterator]();
+      await log.publish(topic, [said("first", 0)]);
+      expect((await tail.next()).value?.key).toBe("first");
+      await tools.grow(topic, 8);
+      await other.ensureTopic(topic);
+      await other.publish(
+        topic,
+        keysOf(40).map((key) => said(key, 1)),
+      );
+      const keys = new Set<string>();
+      while (keys.size < 40) keys.add((await tail.next()).value?.key ?? "");
+      abort.abort();
+      expect(await tail.next()).toMatchObject({ done: true });
+    });
+
     test("groups are told with their consumers, their lag and their places", async () => {
       const { log, topic, reader, tools } = await scene();
       await log.publish(
