@@ -18,6 +18,8 @@ test("rewinding judges nothing again that has an outcome; further back than outc
   await world.outcomes(ids);
   const far = await rewind("--to", "2h");
   expect([far.code, far.err]).toEqual([2, expect.stringMatching(/outcomes are remembered for 1 h.*--again/)]);
+  const again = await rewind("--to", "2h", "--again", "--dry-run");
+  expect([again.code, again.out]).toEqual([0, expect.stringMatching(/2 messages come again.*Nothing was changed/s)]);
   const consuming = await rewind("--to", "10m");
   expect([consuming.code, consuming.err]).toEqual([1, expect.stringMatching(/GROUP_CONSUMING.*--force/)]);
 
