@@ -4,6 +4,9 @@ import { marksOf } from "./kafka-marks.ts";
 import { groupIdOf } from "./kafka-membership.ts";
 import type { Places } from "./topic-log.ts";
 
+/** Of the groups that are no readers: they hold the positions of write-backs (kafka-outbox-transfer.ts), which nobody may move. */
+export const POSITION_GROUPS = "vigilane-outbox-";
+
 export interface NamedGroup {
   /** Kafka's. */
   groupId: string;
@@ -13,9 +16,14 @@ export interface NamedGroup {
   consumers: string[];
 }
 
+export async function idsOfReaders(admin: Admin): Promise<string[]> {
+  const { groups } = await admin.listGroups();
+  return groups.map(({ groupId }) => groupId).filter((groupId) => !groupId.startsWith(POSITION_GROUPS));
+}
+
 /** Of all groups that there are, those that may have to do with this topic. */
 export async function namesOfGroups(admin: Admin, topic: string): Promise<NamedGroup[]> {
-  const ids = (await admin.listGroups()).groups.map(({ groupId }) => groupId);
+  const ids = await idsOfReaders(admin);
   if (ids.length === 0) return [];
   const ending = groupIdOf(topic, "");
   const { groups } = await admin.describeGroups(ids);

@@ -15,7 +15,7 @@ import {
   TOPIC_RESOURCE,
 } from "./kafka-client.ts";
 import { endsOnKafka } from "./kafka-ends.ts";
-import { namesOfGroups, placesOfGroup } from "./kafka-groups.ts";
+import { idsOfReaders, namesOfGroups, placesOfGroup } from "./kafka-groups.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
 import { groupIdOf } from "./kafka-membership.ts";
 import { createKafkaTopic, growKafkaTopic, kafkaConfigOf, partitionsOf } from "./kafka-topics.ts";
@@ -84,8 +84,8 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
 
   /** A group of ours on this topic, else one of another program by its own name. */
   async function idOf(topic: string, group: string): Promise<string> {
-    const { groups } = await live().admin.listGroups();
-    const id = [groupIdOf(topic, group), group].find((each) => groups.some(({ groupId }) => groupId === each));
+    const ids = await idsOfReaders(live().admin);
+    const id = [groupIdOf(topic, group), group].find((each) => ids.includes(each));
     if (id !== undefined) return id;
     throw new VigilaneError("TOPIC_UNKNOWN", `no group ${group} has read ${topic}`);
   }

@@ -1,8 +1,8 @@
 /**
  * The contract of what people's tools ask and change of the topics, beside the log itself: which there are, how they are
  * kept, where their groups stand. Adapters: redis-topic-tools.ts and kafka-topic-tools.ts; both pass the conformance suite.
- * All names are those on the wire. Unlike the log nothing here waits for a store or a broker that is away: it rejects
- * (STORE_AWAY, BROKER_AWAY), since somebody sits before it. What does not exist: TOPIC_UNKNOWN.
+ * All names are those on the wire. Unlike the log's, a start waits only seconds for a store or a broker that is away and
+ * rejects (STORE_AWAY, BROKER_AWAY), since somebody sits before it. What does not exist: TOPIC_UNKNOWN.
  */
 import type { Service } from "../lifecycle.ts";
 import type { Lag, Places } from "./topic-log.ts";
