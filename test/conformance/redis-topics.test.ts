@@ -90,10 +90,13 @@ describe("on a server of their own", () => {
     expect(await inNewShards()).toBe(0); // it has counted just now
     laterMs = 11_000;
     await expect
-      .poll(async () => {
-        await publish();
-        return await inNewShards();
-      })
+      .poll(
+        async () => {
+          await publish();
+          return await inNewShards();
+        },
+        { timeout: 15_000 },
+      )
       .toBeGreaterThan(0);
   });
 

@@ -29,7 +29,9 @@ test("rewinding judges nothing again that has an outcome; further back than outc
   // What was offered after them is judged, and nothing is unread: so they were read again.
   const later = [...(await world.offer(1)), ...(await world.offer(1, { cameraId: "other" }))];
   await world.outcomes(later);
-  await expect.poll(() => world.topics.lag(TOPICS.detections, CONSUMER_GROUPS.bridge)).toMatchObject({ messages: 0 });
+  await expect
+    .poll(() => world.topics.lag(TOPICS.detections, CONSUMER_GROUPS.bridge), { timeout: 15_000 })
+    .toMatchObject({ messages: 0 });
   const results = world.results.map(({ taskId }) => taskId).sort();
   expect(results).toEqual([...ids, ...later].sort());
   const calls = world.provider.stats().accounts.reduce((sum, { ok }) => sum + ok, 0);
