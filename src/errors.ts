@@ -120,6 +120,16 @@ export const ERRORS = {
     blames: "setting",
     remedy: "Give this user the rights on the topics and groups that are named, or correct the broker's settings.",
   },
+  TOPIC_UNKNOWN: {
+    retry: "never",
+    blames: "setting",
+    remedy: "`vigilane topics list` shows topics and groups; `vigilane topics create` makes what is missing.",
+  },
+  GROUP_CONSUMING: {
+    retry: "later",
+    blames: "nobody",
+    remedy: "Stop the group's consumers first; --force takes what they have out from them.",
+  },
   FFMPEG_MISSING: { retry: "never", blames: "machine", remedy: "Install ffmpeg, or set FFMPEG_PATH." },
   MODEL_UNREADABLE: {
     retry: "never",

@@ -1,4 +1,4 @@
-/** The command line: `vigilane up | load | try | doctor | keys | kafka-local | <role> | --help | --version`. */
+/** The command line: `vigilane up | load | try | doctor | keys | topics | dlq | kafka-local | <role> | --help | --version`. */
 import { errorCode, explain } from "./errors.ts";
 import { ROLES, type Role } from "./settings.ts";
 import { version } from "./version.ts";
@@ -26,6 +26,10 @@ async function main(argv: readonly string[]): Promise<number> {
       return (await import("./commands/doctor.ts")).doctor(rest);
     case "keys":
       return (await import("./commands/keys.ts")).keys(rest);
+    case "topics":
+      return (await import("./commands/topics.ts")).topics(rest);
+    case "dlq":
+      return (await import("./commands/dlq.ts")).dlq(rest);
     case "kafka-local":
       return (await import("./commands/kafka-local.ts")).kafkaLocal(rest);
     default:

@@ -60,3 +60,6 @@ export function topicNameOf(names: TopicNames): (topic: string) => string {
   for (const [byDesign, name] of [...wire]) wire.set(deadLetterTopic(byDesign), deadLetterTopic(name));
   return (topic) => wire.get(topic) ?? topic;
 }
+
+/** A single name: of a topic by design, or one on the wire, which stays. */
+export const wireName = (names: TopicNames, topic: string): string => topicNameOf(names)(topic);

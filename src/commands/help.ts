@@ -2,6 +2,7 @@
 import { describeSettings } from "../config.ts";
 import { KAFKA_LOCAL_HELP } from "./kafka-local.ts";
 import { keysHelp } from "./keys-help.ts";
+import { dlqHelp, topicsHelp } from "./topics-help.ts";
 
 const COMMANDS: readonly [usage: string, meaning: string][] = [
   ["up", "Everything that is needed on this machine, each role a process of its own. `npm start` is this."],
@@ -18,6 +19,11 @@ const COMMANDS: readonly [usage: string, meaning: string][] = [
     "keys list | add | enable | disable | remove | confirm | verify | encrypt | decrypt | edit",
     "Looks at, tries and changes the keys' file, which a running system takes over. `keys --help` says more.",
   ],
+  [
+    "topics create | list | lag | tail | rewind | copy",
+    "Creates the topics, shows how they and their readers stand, and moves those. `topics --help` says more.",
+  ],
+  ["dlq list | show | retry | purge", "Messages that could not be processed, and why. `dlq --help` says more."],
   ["kafka-local", "A real Kafka broker on this machine, without Docker (needs Java). `kafka-local --help` says more."],
   ["doctor", "Looks at everything that a start needs and says the remedy for what is wrong."],
   ["store | provider | detector | bridge", "One role by itself, for set-ups on several machines."],
@@ -28,9 +34,11 @@ const COMMANDS: readonly [usage: string, meaning: string][] = [
 const WIDTH = 118;
 const INDENT = 6;
 
-/** The whole help, or that of a command that has one of its own: `keys` and its commands. */
+/** The whole help, or that of a command that has one of its own. */
 export function help(command?: string, rest: readonly string[] = []): string {
   if (command === "keys") return keysHelp(rest[0]);
+  if (command === "topics") return topicsHelp(rest[0]);
+  if (command === "dlq") return dlqHelp(rest[0]);
   if (command === "kafka-local") return KAFKA_LOCAL_HELP;
   const lines = [
     "vigilane watches many traffic and safety cameras with a vision LLM, in real time, within the quotas that providers give.",

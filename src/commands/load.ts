@@ -13,7 +13,7 @@ import { createCameraLoad } from "../simulator/camera-load.ts";
 import { createAudit } from "../supervisor/audit.ts";
 import { quotaWarning } from "../supervisor/capacity.ts";
 import { faultsOf, showReport } from "../supervisor/report.ts";
-import { readRunFile } from "../supervisor/run-file.ts";
+import { settingsOfRunning } from "../supervisor/run-file.ts";
 import { onStopSignals } from "../supervisor/stop-signals.ts";
 import { prettyLine } from "../supervisor/terminal.ts";
 import { openTopicLog } from "../topics/open-topic-log.ts";
@@ -116,11 +116,8 @@ export function offerOf({ settings, origins, own }: Pick<LoadedSettings, "settin
 /** The settings with the running system's store and brokers: REDIS_URL, else what runs on the data folder. */
 function runningSystem(settings: Settings): Settings {
   if (settings.redisUrl !== undefined) return settings;
-  const run = readRunFile(settings.data);
-  if (run) {
-    const { redisUrl, kafkaBrokers } = run;
-    return { ...settings, redisUrl, ...(settings.kafkaBrokers.length === 0 && { kafkaBrokers }) };
-  }
+  const running = settingsOfRunning(settings);
+  if (running) return running;
   throw new VigilaneError(
     "SETTINGS_INVALID",
     `no vigilane runs on the data folder ${settings.data}, and there is no REDIS_URL`,

@@ -2,6 +2,7 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import type { Settings } from "../settings.ts";
 
 export const RunFile = z.object({
   pid: z.number(),
@@ -36,4 +37,12 @@ export function readRunFile(data: string): RunFile | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** With the store and the brokers of what runs on the data folder, where the settings name no others; undefined: nothing runs there. */
+export function settingsOfRunning(settings: Settings): Settings | undefined {
+  const run = readRunFile(settings.data);
+  if (!run) return undefined;
+  const { redisUrl = run.redisUrl, kafkaBrokers } = settings;
+  return { ...settings, redisUrl, kafkaBrokers: kafkaBrokers.length > 0 ? kafkaBrokers : run.kafkaBrokers };
 }

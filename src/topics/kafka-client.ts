@@ -45,6 +45,10 @@ export const COMPRESSIONS = {
 } as const;
 export type Compression = keyof typeof COMPRESSIONS;
 
+/** What kafkajs' admin client calls a topic where settings are asked and changed, and settings that a topic has itself. */
+export const TOPIC_RESOURCE: number = kafkajs.ConfigResourceTypes.TOPIC;
+export const OWN_SETTING: number = kafkajs.ConfigSource.TOPIC_CONFIG;
+
 export type { Admin, Kafka, Producer };
 
 /** The requests of a broker that kafkajs has and its types leave out. Offsets are decimal text. */
@@ -194,14 +198,19 @@ export class KafkaCluster {
   }
 
   /**
-   * The first offset of each partition, or the one that the next message (of a finished transaction) gets. Only these
-   * two: kafkajs drops the times.
+   * The first offset of each partition; or the one that the next message (of a finished transaction) gets; or that of the
+   * first message of this time or later, −1 where there is none.
    */
-  async offsets(partitions: readonly number[], which: "first" | "next"): Promise<Map<number, bigint>> {
+  async offsets(
+    partitions: readonly number[],
+    which: "first" | "next" | { atMs: number },
+  ): Promise<Map<number, bigint>> {
     if (partitions.length === 0) return new Map();
     const asked = partitions.map((partition) => ({ partition }));
     const answer = await this.#cluster.fetchTopicsOffset([
-      { topic: this.#topic, partitions: asked, fromBeginning: which === "first" },
+      typeof which === "string"
+        ? { topic: this.#topic, partitions: asked, fromBeginning: which === "first" }
+        : { topic: this.#topic, partitions: asked, fromTimestamp: Math.round(which.atMs) },
     ]);
     const rows = answer.flatMap((topic) => topic.partitions.map((p) => [p.partition, BigInt(p.offset)] as const));
     return new Map(rows);
@@ -221,6 +230,12 @@ export class KafkaCluster {
 export function kafkaErrorType(error: unknown): string | undefined {
   const { type } = (rootOf(error) ?? {}) as { type?: unknown };
   return typeof type === "string" ? type : undefined;
+}
+
+/** Kafka's own word for it: the same question may be answered soon, such as while a new topic's leaders are chosen. */
+export function isPassing(error: unknown): boolean {
+  const { type, retriable } = (rootOf(error) ?? {}) as { type?: unknown; retriable?: unknown };
+  return typeof type === "string" && retriable === true;
 }
 
 /** The broker that a connection's error is about. */

@@ -6,7 +6,7 @@ const FIRST_WIDTH = 8n;
 const WIDER = 16n;
 const LOOK_BYTES = 1024 * 1024;
 
-/** One offset a partition; −1 or the one before the first: nothing is there to read. Rejects with kafkajs' errors. */
+/** One offset a partition; the one before the first (−1 or more): nothing is there to read. Rejects with kafkajs' errors. */
 export async function endsOnKafka(cluster: KafkaCluster, topic: string): Promise<bigint[]> {
   await cluster.refresh();
   const shards = Array.from({ length: cluster.partitions() }, (_, shard) => shard);
@@ -32,7 +32,7 @@ async function lastReadable(cluster: KafkaCluster, topic: string, shard: number,
       at = seen;
     }
     if (last !== undefined) return last;
-    if (from === first) return next - 1n;
+    if (from === first) return first - 1n;
   }
 }
 

@@ -3,7 +3,6 @@ import type { Clock } from "../context.ts";
 import { type KafkaCluster, kafkaErrorType } from "./kafka-client.ts";
 import { look } from "./kafka-ends.ts";
 import { marksOf } from "./kafka-marks.ts";
-import { groupIdOf } from "./kafka-membership.ts";
 import { readableOf } from "./kafka-records.ts";
 import type { Lag } from "./topic-log.ts";
 
@@ -11,12 +10,11 @@ import type { Lag } from "./topic-log.ts";
 export async function lagOnKafka(
   cluster: KafkaCluster,
   topic: string,
-  group: string,
+  groupId: string,
   { nowMs }: Pick<Clock, "nowMs">,
 ): Promise<Lag> {
   await cluster.refresh();
   const shards = Array.from({ length: cluster.partitions() }, (_, shard) => shard);
-  const groupId = groupIdOf(topic, group);
   const coordinator = await cluster.coordinator(groupId);
   const { responses } = await coordinator.offsetFetch({
     groupId,

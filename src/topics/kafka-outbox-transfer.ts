@@ -14,6 +14,7 @@ import { within } from "../lifecycle.ts";
 import { StoreScript } from "../store.ts";
 import { COMPRESSIONS, createKafka, type Kafka, KafkaCluster, type Producer } from "./kafka-client.ts";
 import type { KafkaConnection } from "./kafka-connection.ts";
+import { POSITION_GROUPS } from "./kafka-groups.ts";
 import { messageToRecord } from "./kafka-records.ts";
 import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
 import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
@@ -156,7 +157,7 @@ async function begin(
 ): Promise<Writer> {
   await redis.setnx(outboxKey + NAME_SUFFIX, randomUUID());
   const name = (await redis.get(outboxKey + NAME_SUFFIX)) ?? "";
-  const groupId = `vigilane-outbox-${name}`;
+  const groupId = `${POSITION_GROUPS}${name}`;
   const producer = kafka.producer({
     ...{ idempotent: true, transactionalId: `vigilane-write-back-${name}`, maxInFlightRequests: 1 },
     ...{ transactionTimeout: TRANSACTION_MS, retry: RETRY, allowAutoTopicCreation: false, metadataMaxAge: 30_000 },

@@ -6,16 +6,14 @@ import type { Context } from "../context.ts";
 import { errorCode, VigilaneError } from "../errors.ts";
 import { abortOf, service, within } from "../lifecycle.ts";
 import { refusalOf } from "./ask-kafka.ts";
-import { Bell } from "./bell.ts";
 import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster, wordsOf } from "./kafka-client.ts";
 import { endsOnKafka } from "./kafka-ends.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
-import { type KafkaLine, tailLine } from "./kafka-line.ts";
-import { clientIdOf } from "./kafka-membership.ts";
+import { clientIdOf, groupIdOf } from "./kafka-membership.ts";
 import { probeKafka } from "./kafka-probe.ts";
 import { KafkaPublisher } from "./kafka-publisher.ts";
-import { KafkaReader } from "./kafka-read.ts";
 import { KafkaSubscription } from "./kafka-subscription.ts";
+import { shardsOf, tailKafkaTopic } from "./kafka-tail.ts";
 import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
 import { ensureKafkaTopic, isDeadLetterTopic } from "./kafka-topics.ts";
 import { KafkaTrouble } from "./kafka-trouble.ts";
@@ -206,7 +204,8 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     // Kafka's brokers do not forget what they have acknowledged.
     publishedAgain: () => 0,
 
-    lag: (topic, group) => ask(topic, "the lag", (cluster) => lagOnKafka(cluster, topic, group, clock)),
+    lag: (topic, group) =>
+      ask(topic, "the lag", (cluster) => lagOnKafka(cluster, topic, groupIdOf(topic, group), clock)),
 
     async *tail(topic, start, signal) {
       const at = live();
@@ -226,32 +225,6 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     ends: (topic): Promise<Places> =>
       ask(topic, "the ends", async (cluster) => (await endsOnKafka(cluster, topic)).map(String)),
   };
-}
-
-const shardsOf = (cluster: KafkaCluster) => Array.from({ length: cluster.partitions() }, (_, shard) => shard);
-
-async function* tailKafkaTopic(
-  topic: string,
-  cluster: KafkaCluster,
-  from: ReadonlyMap<number, bigint>,
-  signal: AbortSignal,
-  context: Context,
-) {
-  const news = new Bell();
-  const nowMs = context.clock.monotonicMs();
-  const lines = new Map<number, KafkaLine>([...from].map(([shard, next]) => [shard, tailLine(shard, next, nowMs)]));
-  void abortOf(signal).then(() => news.ring());
-  const reader = new KafkaReader({ topic, cluster, lines, news: () => news.ring(), signal }, context);
-  while (!signal.aborted) {
-    reader.pump();
-    await news.wait(context.clock);
-    for (const line of lines.values()) {
-      for (const message of line.ahead.splice(0)) {
-        if (signal.aborted) return;
-        yield { ...message, deliveries: 1 };
-      }
-    }
-  }
 }
 
 /** A role's process ends on what nobody catches, and its supervisor starts it again. */

@@ -6,9 +6,13 @@ import { type TopicNames, topicNameOf } from "../topic-names.ts";
 import { type KafkaConnectionSettings, kafkaConnectionOf } from "./kafka-connection.ts";
 import { createKafkaOutboxTransfer } from "./kafka-outbox-transfer.ts";
 import { createKafkaTopicLog } from "./kafka-topic-log.ts";
+import { createKafkaTopicTools } from "./kafka-topic-tools.ts";
+import { namedTopicLog } from "./named-topic-log.ts";
 import { createRedisOutboxTransfer, type OutboxTransfer } from "./outbox-transfer.ts";
 import { createRedisTopicLog } from "./redis-topic-log.ts";
+import { createRedisTopicTools } from "./redis-topic-tools.ts";
 import type { TopicLog } from "./topic-log.ts";
+import type { TopicTools } from "./topic-tools.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -21,27 +25,27 @@ export type TopicSettings = KafkaConnectionSettings &
 
 /**
  * `redisUrl`: the store's, for topics that lie in it. Callers name topics as TOPICS does; what a message says of its topic is
- * the name on the wire.
+ * the name on the wire. `visits`: a tool, whose settings may be others than the running roles': it leaves the trimming of the
+ * topics to those.
  */
-export function openTopicLog(settings: TopicSettings, redisUrl: string, context: Context): TopicLog {
+export function openTopicLog(
+  settings: TopicSettings,
+  redisUrl: string,
+  context: Context,
+  { visits = false } = {},
+): TopicLog {
   const kept = { retentionMs: settings.topicRetentionHours * HOUR_MS, maxBytesPerTopic: settings.topicMaxBytes };
   const onKafka = settings.kafkaBrokers.length > 0;
   const log = onKafka
     ? createKafkaTopicLog({ ...kept, ...kafkaOf(settings) }, context)
-    : createRedisTopicLog({ ...kept, redisUrl }, context);
-  return named(log, topicNameOf(settings));
+    : createRedisTopicLog({ ...kept, redisUrl, trims: !visits }, context);
+  return namedTopicLog(log, settings);
 }
 
-function named(log: TopicLog, wire: (topic: string) => string): TopicLog {
-  return {
-    ...log,
-    ensureTopic: (topic) => log.ensureTopic(wire(topic)),
-    publish: (topic, messages) => log.publish(wire(topic), messages),
-    subscribe: (topic, options) => log.subscribe(wire(topic), options),
-    lag: (topic, group) => log.lag(wire(topic), group),
-    tail: (topic, start, signal) => log.tail(wire(topic), start, signal),
-    ends: (topic) => log.ends(wire(topic)),
-  };
+/** What people's tools ask and change of the topics, by their names on the wire, in the same place as `openTopicLog`. */
+export function openTopicTools(settings: TopicSettings, redisUrl: string, context: Context): TopicTools {
+  if (settings.kafkaBrokers.length > 0) return createKafkaTopicTools(kafkaOf(settings), context);
+  return createRedisTopicTools({ redisUrl }, context);
 }
 
 /**

@@ -14,5 +14,7 @@ export const scripts = {
   wake: script("redis-wake"),
   lag: script("redis-lag"),
   trim: script("redis-trim"),
+  move: script("redis-move"),
+  delete: script("redis-delete"),
   outboxTransfer: script("outbox-transfer"),
 };

@@ -18,10 +18,27 @@ export async function* tailRedisTopic(
 ): AsyncGenerator<TopicMessage> {
   const keys = Array.from({ length: topic.shards }, (_, shard) => streamKey(topic.key, shard));
   const places = keys.map((_, shard) => (start === "earliest" ? "0-0" : (start[shard] ?? "0-0")));
-  const end = () => reader.disconnect();
+  let lookedMs = clock.monotonicMs();
+  /** A topic may grow while it is read: its new shards are read from their beginning. */
+  const grow = async () => {
+    if (clock.monotonicMs() - lookedMs < BLOCK_MS) return;
+    lookedMs = clock.monotonicMs();
+    const shards = Number((await reader.hget(metaKey(topic.key), "shards")) ?? 0);
+    for (let shard = keys.length; shard < shards; shard += 1) {
+      keys.push(streamKey(topic.key, shard));
+      places.push("0-0");
+    }
+  };
+  let ended = false;
+  // Once: ioredis waits for the end of a connection that has ended already, for two seconds.
+  const end = () => {
+    if (!ended) reader.disconnect();
+    ended = true;
+  };
   signal.addEventListener("abort", end, { once: true });
   try {
     while (!signal.aborted) {
+      await grow().catch(() => {}); // the connection says so
       const reply = await reader
         .callBuffer("XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", ...keys, ...places)
         .catch(async (err: unknown) => {
@@ -45,7 +62,7 @@ export async function* tailRedisTopic(
     }
   } finally {
     signal.removeEventListener("abort", end);
-    reader.disconnect();
+    end();
   }
 }
 

@@ -8,6 +8,8 @@ export interface RedisTopicSettings {
   maxBytesPerTopic: number;
   /** Shards of a topic that does not exist yet. Default 16. Dead-letter topics have one. */
   shards?: number;
+  /** False: other processes keep the topics within retention and bytes. Default true. */
+  trims?: boolean;
   /** Default "vl:topic:". */
   prefix?: string;
   /** How long after its last sign of life a consumer's shards go to others, ms. Default 3,000. */

@@ -17,6 +17,8 @@ import { groupKey, isDeadLetterTopic, metaKey, type RedisTopicSettings, topicKey
 import { deadLetterTopic, type Places, type SubscribeOptions, type TopicLog } from "./topic-log.ts";
 
 const TRIM_EVERY_MS = 2_000;
+/** Shards are counted again after so long: a topic may grow while we run. */
+const COUNTED_MS = 10_000;
 /** Dead letters are few and kept long: looked after once in so many rounds. */
 const DEAD_LETTER_ROUNDS = 15;
 /** A connection that owes an answer for so long is dead, however open it looks; what it owed is sent again on a new one. */
@@ -30,8 +32,8 @@ interface Started {
   commands: Redis;
   publisher: RedisPublisher;
   signal: AbortSignal;
-  /** Shards by topic, of the topics that this process has to do with. */
-  shards: Map<string, number>;
+  /** Shards by topic, of the topics that this process has to do with, and when they were counted. */
+  shards: Map<string, { count: number; atMs: number }>;
   subscriptions: Set<RedisSubscription>;
   /** Batches are bound to it: what a batch's processing wrote may be gone with another run, and so must its acknowledgement not count. */
   storeRun: StoreRun;
@@ -48,14 +50,26 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
   };
 
   async function shardsOf(at: Started, topic: string): Promise<number> {
+    return at.shards.get(topic)?.count ?? count(at, topic);
+  }
+
+  /** Without waiting, so that messages keep the order of the calls; and counted anew now and then. */
+  function knownShards(at: Started, topic: string): number | undefined {
     const known = at.shards.get(topic);
-    if (known !== undefined) return known;
+    if (known !== undefined && clock.monotonicMs() - known.atMs > COUNTED_MS) {
+      known.atMs = clock.monotonicMs();
+      count(at, topic).catch((err: unknown) => context.log.debug({ err, topic }, "shards could not be counted"));
+    }
+    return known?.count;
+  }
+
+  async function count(at: Started, topic: string): Promise<number> {
     const meta = metaKey(topicKey(prefix, topic));
     const wanted = isDeadLetterTopic(topic) ? 1 : (settings.shards ?? 16);
     // Never shrinks; growing moves keys to other shards, so that their order is kept only from then on.
     if (Number((await at.commands.hget(meta, "shards")) ?? 0) < wanted) await at.commands.hset(meta, "shards", wanted);
     const shards = Number(await at.commands.hget(meta, "shards"));
-    at.shards.set(topic, shards);
+    at.shards.set(topic, { count: shards, atMs: clock.monotonicMs() });
     return shards;
   }
 
@@ -75,6 +89,7 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
       publishedBefore += at.publisher.again;
     });
     started = at;
+    if (settings.trims === false) return;
     let round = 0;
     void loop(context, signal, "trimming the topics", async () => {
       await clock.sleep(TRIM_EVERY_MS, signal);
@@ -107,7 +122,7 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
 
     async publish(topic, messages) {
       const at = live();
-      const shards = at.shards.get(topic) ?? (await shardsOf(at, topic));
+      const shards = knownShards(at, topic) ?? (await count(at, topic));
       await at.publisher.publish(topicKey(prefix, topic), shards, messages);
     },
 
@@ -171,7 +186,7 @@ async function startUp(
     (redis) => redis.disconnect(),
   );
   const publisher = new RedisPublisher(commands, prefix, context);
-  const shards = new Map<string, number>();
+  const shards: Started["shards"] = new Map();
   const subscriptions = new Set<RedisSubscription>();
   const storeRun = await followRun(commands, context, signal, () => {
     context.log.warn("the store has restarted and may have lost its newest writes; reading from where it stands");

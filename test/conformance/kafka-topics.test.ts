@@ -7,6 +7,7 @@ import { systemClock } from "../../src/context.ts";
 import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
 import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import type { KafkaTopicSettings } from "../../src/topics/kafka-topic-settings.ts";
+import { createKafkaTopicTools } from "../../src/topics/kafka-topic-tools.ts";
 import { brokerThere, someKafka } from "../support/kafka.ts";
 import { TopicReader } from "../support/topic-reader.ts";
 import { keysOf, numbersOf, said, upTo } from "./topic-log-scene.ts";
@@ -155,6 +156,51 @@ describe.skipIf(!brokerThere)("the topics on a real Kafka broker, besides the co
     const next = new TopicReader(log, topic, { group: "readers", consumer: "a" }).next();
     next.catch(() => {});
     expect(String(await left.promise)).toMatch(/session timeout/i);
+  });
+
+  test("a message as large as its topic takes becomes a dead letter, with its reason", async () => {
+    const topic = aTopic();
+    const log = await open({ shards: 1 });
+    await log.ensureTopic(topic);
+    await log.publish(topic, [{ key: "a", value: Buffer.alloc(1_048_400, 1) }]);
+    const batch = await new TopicReader(log, topic, { group: "readers", consumer: "a" }).next();
+    const [message] = batch.messages;
+    if (message) await batch.deadLetter(message, { code: "X", message: "why ".repeat(1_000) });
+    await batch.acknowledge();
+    const [letter] = await new TopicReader(log, `${topic}.dlq`, { group: "g", consumer: "a" }).take(1);
+    expect(letter?.value.length).toBe(1_048_400);
+  });
+
+  test("groups of other programs are told and moved; what holds a write-back's position is neither", async () => {
+    const topic = aTopic();
+    const log = await open({ shards: 2 });
+    await log.ensureTopic(topic);
+    await log.publish(
+      topic,
+      keysOf(4).map((key) => said(key, 0)),
+    );
+    const [older, position] = [`older-${topic}`, `vigilane-outbox-${topic}`];
+    for (const groupId of [older, position]) {
+      const consumer = rawKafka().consumer({ groupId, maxWaitTimeInMs: 100 });
+      await consumer.connect();
+      await consumer.subscribe({ topics: [topic], fromBeginning: true });
+      const read = Promise.withResolvers<void>();
+      let count = 0;
+      await consumer.run({ eachMessage: async () => void (++count === 4 && read.resolve()) });
+      await read.promise;
+      await consumer.stop(); // commits
+      await consumer.disconnect();
+    }
+    const tools = createKafkaTopicTools({ brokers: kafka.brokers }, context);
+    onTestFinished(() => tools.stop());
+    await tools.start();
+    expect(await tools.groups(topic)).toEqual([
+      { group: older, consumers: [], places: await log.ends(topic), lag: { messages: 0, oldestAgeMs: 0, lost: 0 } },
+    ]);
+    const earliest = await tools.placesAt(topic, "earliest");
+    await tools.move(topic, older, earliest);
+    expect(await tools.groups(topic)).toMatchObject([{ group: older, places: earliest, lag: { messages: 4 } }]);
+    await expect(tools.move(topic, position, earliest)).rejects.toMatchObject({ code: "TOPIC_UNKNOWN" });
   });
 
   test("a message that is too large is refused by name, and its neighbours are published", async () => {

@@ -54,6 +54,52 @@ describe("on a server of their own", () => {
     expect(await log.lag("x", "g")).toEqual({ messages: 0, oldestAgeMs: 0, lost: 7 });
   });
 
+  test("whoever visits the topics with other settings trims nothing", async () => {
+    const server = await startRedis();
+    const { log, stored } = await topics(server);
+    await log.publish("x", [said("a", 0)]);
+    const shorter = { retentionMs: 1, maxBytesPerTopic: 1 };
+    const visitor = await topics(server, { ...shorter, trims: false });
+    await visitor.log.publish("x", [said("a", 1)]);
+    // Somebody who does keep topics within bounds, of another one: a sign that a round of trimming has passed.
+    const keeper = await topics(server, shorter);
+    await keeper.log.publish("y", [said("a", 0)]);
+    await expect.poll(() => stored("y"), { timeout: 15_000 }).toBe(0);
+    expect(await stored("x")).toBe(2);
+  });
+
+  test("a producer notices that its topic has grown", async () => {
+    const server = await startRedis();
+    let laterMs = 0;
+    const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + laterMs };
+    const settings = { redisUrl: server.url, retentionMs: 3_600_000, maxBytesPerTopic: 1 << 28, shards: 1 };
+    const log = createRedisTopicLog(settings, { ...context, clock });
+    onTestFinished(() => log.stop());
+    await log.start();
+    await log.publish("x", [said("a", 0)]);
+    const { admin } = await topics(server);
+    await admin.hset("vl:topic:x:meta", "shards", 4);
+    const inNewShards = async () =>
+      (await Promise.all([1, 2, 3].map((shard) => admin.xlen(`vl:topic:x:${shard}`)))).reduce((a, b) => a + b);
+    const publish = () =>
+      log.publish(
+        "x",
+        keysOf(20).map((key) => said(key, 0)),
+      );
+    await publish();
+    expect(await inNewShards()).toBe(0); // it has counted just now
+    laterMs = 11_000;
+    await expect
+      .poll(
+        async () => {
+          await publish();
+          return await inNewShards();
+        },
+        { timeout: 15_000 },
+      )
+      .toBeGreaterThan(0);
+  });
+
   test("trimming never passes a living group, neither by age nor by bytes", async () => {
     const { log, reader, stored } = await topics(await startRedis(), { retentionMs: 400, maxBytesPerTopic: 4_000 });
     const slow = reader("x");

@@ -1,6 +1,7 @@
 /** What the topics' conformance tests set their scenes with. */
 import { randomUUID } from "node:crypto";
 import type { OutgoingMessage, SubscribeOptions, TopicLog, TopicMessage } from "../../src/topics/topic-log.ts";
+import type { TopicTools } from "../../src/topics/topic-tools.ts";
 import type { TopicLogSpec, TopicLogWishes } from "../support/open-topic-log.ts";
 import { TopicReader } from "../support/topic-reader.ts";
 
@@ -9,6 +10,8 @@ export interface TopicLogFixture {
   spec(overrides?: Partial<TopicLogWishes>): TopicLogSpec;
   /** A started log with connections of its own, as another process would have; stopped at the test's end. */
   open(overrides?: Partial<TopicLogWishes>): Promise<TopicLog>;
+  /** Tools of the same topics, started; stopped at the test's end. */
+  openTools(): Promise<TopicTools>;
   /** Not started. */
   create(): TopicLog;
   /** kill -9 of the store or broker, and back again on the same address. */

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { pino } from "pino";
 import { afterAll, beforeAll, onTestFinished } from "vitest";
 import { systemClock } from "../../src/context.ts";
-import { openTopicLog, type TopicLogSpec } from "../support/open-topic-log.ts";
+import { openTopicLog, openTopicTools, type TopicLogSpec } from "../support/open-topic-log.ts";
 import { freePort } from "../support/redis.ts";
 import { topicLogConformance } from "./topic-log.suite.ts";
 import type { TopicLogFixture } from "./topic-log-scene.ts";
@@ -30,6 +30,11 @@ const fixture: TopicLogFixture = {
     onTestFinished(() => log.stop());
     await log.start();
     return log;
+  },
+  async openTools() {
+    const tools = await openTopicTools(fixture.spec(), context);
+    onTestFinished(() => tools.stop());
+    return tools;
   },
   create: () => openTopicLog(fixture.spec(), context),
   restartMs: 5_000,

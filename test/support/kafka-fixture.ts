@@ -5,7 +5,7 @@ import { systemClock } from "../../src/context.ts";
 import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
 import type { TopicLogFixture } from "../conformance/topic-log-scene.ts";
 import { startKafka } from "./kafka.ts";
-import { openTopicLog, type TopicLogSpec } from "./open-topic-log.ts";
+import { openTopicLog, openTopicTools, type TopicLogSpec } from "./open-topic-log.ts";
 
 /** To be called inside of a `describe`. `start`: someKafka for tests that never crash the store. */
 export function kafkaFixture(start: () => Promise<LocalKafka> = startKafka): TopicLogFixture {
@@ -26,6 +26,11 @@ export function kafkaFixture(start: () => Promise<LocalKafka> = startKafka): Top
       onTestFinished(() => log.stop());
       await log.start();
       return log;
+    },
+    async openTools() {
+      const tools = await openTopicTools(fixture.spec(), context);
+      onTestFinished(() => tools.stop());
+      return tools;
     },
     create: () => openTopicLog(fixture.spec(), context),
     crashStore: async () => void (await kafka.nodes[0]?.kill("SIGKILL")),
