@@ -112,6 +112,23 @@ export const Settings = z.object({
     .describe(
       "Results are written to Kafka in transactions, each outcome once for readers of committed messages (librdkafka's default). Default true; false: plain sends, quicker, and after a crash one may come twice.",
     ),
+  assessmentTasks: z
+    .enum(["off", "write", "read"])
+    .default("off")
+    .describe(
+      "What the bridge has to do with the topic assessment-tasks: off (it judges what detection-results bring), write (it leaves groups to those who read tasks, see assessmentTasksShare) or read (it judges what the tasks bring, and leaves detection-results to those who write tasks). Default off.",
+    ),
+  assessmentTasksShare: number()
+    .pipe(z.number().min(0).max(1))
+    .default(1)
+    .describe(
+      "Of which share of the cameras, 0 to 1, the groups are left to those who read assessment-tasks, where the bridge writes them; the others' it judges. A camera's place is a hash of its id: a larger share only adds some. Default 1: all.",
+    ),
+  inlineImages: flag()
+    .default(false)
+    .describe(
+      "Crops stand in our messages themselves (base64), in detection-results and assessment-tasks, for older readers, which cannot look into our image store. Default false: references.",
+    ),
   cameras: z
     .string()
     .optional()
