@@ -206,6 +206,18 @@ export const Settings = z.object({
     .describe(
       "Older consumers of the same results topic are there: revisions go to their own topic, outcomes without a call wait for `detection:<id>`. Default false.",
     ),
+  olderRedis: z
+    .enum(["none", "detections", "all"])
+    .default("none")
+    .describe(
+      "Which of the older system's Redis keys are written: none, detections (detection:<messageId> by our detector, for an older aggregator) or all (also camera:<id>:latest, the channel camera:<id> and alerts:<id> by the results role, in the aggregator's place). About 100 kB a frame for 300 s. Default none.",
+    ),
+  olderRedisUrl: z
+    .url({ protocol: /^rediss?$/ })
+    .optional()
+    .describe(
+      "Redis of the older system (its own is redis://localhost:6379), for olderRedis and for where olderConsumers looks for detection:<id>. Default: the store.",
+    ),
   simulatorUrl: z
     .url()
     .optional()

@@ -47,6 +47,31 @@ export async function connectStore(
   return redis;
 }
 
+/**
+ * A connection to a Redis that is not our store (that of an older system's readers): there at once, connecting by itself. Its
+ * commands fail at once while it is away, and after half a second where it hangs; whatever needs it goes on without. The caller
+ * disconnects it.
+ */
+export function connectBeside(redisUrl: string, { log }: Context): Redis {
+  const redis = new Redis(redisUrl, {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    connectTimeout: 5_000,
+    commandTimeout: 500,
+    retryStrategy: (tries) => Math.min(1_000, 25 * 2 ** Math.min(tries, 6)),
+  });
+  let away = false;
+  redis.on("error", (error: Error) => {
+    if (!away) log.warn({ cause: error.message }, "the older system's Redis is away");
+    away = true;
+  });
+  redis.on("ready", () => {
+    if (away) log.info("the older system's Redis is back");
+    away = false;
+  });
+  return redis;
+}
+
 export interface StoreFacts {
   version: string;
   runId: string;

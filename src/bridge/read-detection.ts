@@ -3,6 +3,7 @@
  * read, or one without a list of groups, is no detection. A bad group or image stays with that group alone.
  */
 import { z } from "zod";
+import { parseForgiving } from "../forgiving-json.ts";
 import { Bbox, CameraId, DetectedObject, type GroupImage, TrafficGroup } from "../messages.ts";
 
 /** What producers may leave out or spoil (a NaN, say) without anybody being the wiser. */
@@ -152,19 +153,6 @@ function withImages(groups: readonly Omit<ReadGroup, "image">[], images: readonl
 
 const inWords = (error: z.ZodError, whole: string) =>
   error.issues.map((issue) => `${issue.path.join(".") || whole}: ${issue.message}`).join("; ");
-
-/** JSON, and the NaN and Infinity that Python writes, which become null (outside of strings only). */
-function parseForgiving(value: Buffer): unknown {
-  const text = value.toString("utf8");
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (!/NaN|Infinity/.test(text)) throw error;
-    return JSON.parse(
-      text.replace(/"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g, (match) => (match.startsWith('"') ? match : "null")),
-    );
-  }
-}
 
 function numberIn(value: unknown, field: string): number | undefined {
   const found = typeof value === "object" && value !== null ? (value as Record<string, unknown>)[field] : undefined;

@@ -10,10 +10,10 @@ import { OutboxFields, outcomeToResult } from "./outcome-to-result.ts";
 export interface WriteBackParts extends OutboxParts {
   transfer: Transfer;
   resultsTopic: string;
-  /** Where revisions go; with older consumers they must not see them. */
+  /** Where revisions go: the same, or one that older consumers, who must not see them, do not read. */
   revisionsTopic: string;
-  /** Outcomes without a call wait for the older pipeline's key `detection:<id>`, 500 ms at most. */
-  olderConsumers: boolean;
+  /** Where the older pipeline writes its key `detection:<id>`: outcomes without a call wait for it, 500 ms at most. Absent: they do not. */
+  olderRedis?: Redis | undefined;
   /** The store's clock. */
   storeNowMs: () => Promise<number>;
 }
@@ -23,7 +23,7 @@ const OLDER_WAIT_MS = 500;
 export async function writeBack(parts: WriteBackParts, context: Context, signal: AbortSignal): Promise<void> {
   const move = async (entries: Entry<OutboxFields>[]) => {
     const nowMs = await parts.storeNowMs();
-    const due = parts.olderConsumers ? await withoutHeldBack(entries, nowMs, parts.commands) : entries;
+    const due = parts.olderRedis ? await withoutHeldBack(entries, nowMs, parts.olderRedis) : entries;
     return publish(due, nowMs, parts);
   };
   await drainOutbox(parts, OutboxFields, "write back", move, context, signal);
@@ -32,9 +32,9 @@ export async function writeBack(parts: WriteBackParts, context: Context, signal:
 async function publish(
   entries: Entry<OutboxFields>[],
   publishedAt: number,
-  { transfer, resultsTopic, revisionsTopic, olderConsumers }: WriteBackParts,
+  { transfer, resultsTopic, revisionsTopic }: WriteBackParts,
 ): Promise<number> {
-  const isRevision = ({ fields }: Entry<OutboxFields>) => olderConsumers && fields.revision > 1;
+  const isRevision = ({ fields }: Entry<OutboxFields>) => revisionsTopic !== resultsTopic && fields.revision > 1;
   let moved = 0;
   for (const [topic, some] of [
     [resultsTopic, entries.filter((entry) => !isRevision(entry))],
@@ -65,7 +65,7 @@ async function withoutHeldBack(entries: Entry<OutboxFields>[], now: number, olde
     entries.map(async ({ fields }) => {
       if (fields.startedAt || now - fields.completedAt > OLDER_WAIT_MS) return false;
       const { requestId } = outcomeToResult(fields, now);
-      return (await older.exists(`detection:${requestId}`)) === 0;
+      return (await older.exists(`detection:${requestId}`).catch(() => 0)) === 0;
     }),
   );
   return entries.filter((_, i) => !held[i]);

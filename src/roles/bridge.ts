@@ -23,7 +23,7 @@ import { bindToRun } from "../queues/store-forgot.ts";
 import type { WaitingRoom } from "../queues/waiting-room.ts";
 import { policyId } from "../routing-policy.ts";
 import type { Settings } from "../settings.ts";
-import { checkStore, connectStore } from "../store.ts";
+import { checkStore, connectBeside, connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
 import { openOutboxTransfer, openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
@@ -103,9 +103,11 @@ export function createBridge(settings: Settings, context: Context): Service & { 
 
     const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
     const older = {
-      olderConsumers: settings.olderConsumers,
+      olderRedis: settings.olderConsumers
+        ? acquired.add(connectBeside(settings.olderRedisUrl ?? url, context), "older Redis", (r) => r.disconnect())
+        : undefined,
       resultsTopic: TOPICS.results,
-      revisionsTopic: TOPICS.revisions,
+      revisionsTopic: settings.olderConsumers ? TOPICS.revisions : TOPICS.results,
     };
     const results = await outboxParts(KEYS.outbox, redis, topics, acquired, signal);
     const storeNow = () => storeNowMs(redis);
