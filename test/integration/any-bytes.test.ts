@@ -118,6 +118,7 @@ for (const [what, topic, settings, read, make, good] of [
       const pipeline = await world(settings);
       const letters = await lettersOf(pipeline.topics, topic);
       let groups = 0;
+      let readOddly = 0;
       await fc.assert(
         fc.asyncProperty(anyMessages(make), async (values) => {
           const before = letters.length;
@@ -132,6 +133,7 @@ for (const [what, topic, settings, read, make, good] of [
             0,
           );
           await expect.poll(() => pipeline.results.length, { timeout: 20_000 }).toBe(groups);
+          readOddly += readings.slice(0, -1).filter(({ kind }) => kind === "detection").length;
           const readable = values.filter((_, i) => readings[i]?.kind === "detection");
           await expect.poll(() => letters.length - before).toBeGreaterThanOrEqual(values.length - readable.length);
           const left = without(letters.slice(before), topic, values);
@@ -139,7 +141,7 @@ for (const [what, topic, settings, read, make, good] of [
         }),
         { numRuns: RUNS },
       );
-      expect([groups > 2 * RUNS, letters.length > 0]).toEqual([true, true]); // both were tried
+      expect([readOddly > 0, letters.length > 0]).toEqual([true, true]); // both were tried
     },
     LIMIT_MS,
   );
