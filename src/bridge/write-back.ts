@@ -2,8 +2,8 @@
  * Write back: the outbox, in order, to the results topic. The append and the outbox's advance are one step of the
  * transfer, so that no outcome is published twice or not at all, whoever dies when.
  */
-import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
+import type { Beside } from "../store.ts";
 import { drainOutbox, type Entry, type OutboxParts, type Transfer } from "./outbox.ts";
 import { OutboxFields, outcomeToResult } from "./outcome-to-result.ts";
 
@@ -13,7 +13,7 @@ export interface WriteBackParts extends OutboxParts {
   /** Where revisions go: the same, or one that older consumers, who must not see them, do not read. */
   revisionsTopic: string;
   /** Where the older pipeline writes its key `detection:<id>`: outcomes without a call wait for it, 500 ms at most. Absent: they do not. */
-  olderRedis?: Redis | undefined;
+  olderRedis?: Beside | undefined;
   /** The store's clock. */
   storeNowMs: () => Promise<number>;
 }
@@ -59,14 +59,12 @@ async function publish(
   return moved;
 }
 
-/** Without those that should wait a little for the older pipeline's own write. */
-async function withoutHeldBack(entries: Entry<OutboxFields>[], now: number, older: Redis) {
-  const held = await Promise.all(
-    entries.map(async ({ fields }) => {
-      if (fields.startedAt || now - fields.completedAt > OLDER_WAIT_MS) return false;
-      const { requestId } = outcomeToResult(fields, now);
-      return (await older.exists(`detection:${requestId}`).catch(() => 0)) === 0;
-    }),
-  );
-  return entries.filter((_, i) => !held[i]);
+/** Without those that should wait a little for the older pipeline's own write (or, where its Redis is away, could). */
+async function withoutHeldBack(entries: Entry<OutboxFields>[], now: number, older: Beside) {
+  const early = entries.filter(({ fields }) => !fields.startedAt && now - fields.completedAt <= OLDER_WAIT_MS);
+  if (early.length === 0) return entries;
+  const keys = early.map(({ fields }) => `detection:${outcomeToResult(fields, now).requestId}`);
+  const there = await older.ask((redis) => Promise.all(keys.map((key) => redis.exists(key))));
+  const held = new Set(early.filter((_, i) => there?.[i] !== 1));
+  return entries.filter((entry) => !held.has(entry));
 }

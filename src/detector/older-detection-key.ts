@@ -2,40 +2,28 @@
  * The key `detection:<messageId>` by which an older aggregator finds a frame's groups when its results come. Ours is written
  * before the message goes out, so that no verdict can overtake it; the older pipeline's own comes after.
  */
-import type { Redis } from "ioredis";
-import type { Context } from "../context.ts";
-import { within } from "../lifecycle.ts";
+import type { Beside } from "../store.ts";
 import { cropRegion } from "./crop.ts";
 import type { Parcel } from "./detection-outbox.ts";
 
 const KEPT_SECONDS = 300;
-/** So long the detections wait for that Redis; then they go without. */
-const PATIENCE_MS = 500;
 
 export interface OlderDetectionKeys {
   /** Resolves when the keys are there, or cannot be had in time: that costs an older reader its frame, and us nothing. */
   write(parcels: readonly Parcel[]): Promise<void>;
 }
 
-/** `redis`: of connectBeside, whose commands fail at once while it is away. */
-export function createOlderDetectionKeys(redis: Redis, { clock, log }: Context): OlderDetectionKeys {
-  let failing = false;
+export function createOlderDetectionKeys(older: Beside): OlderDetectionKeys {
   return {
     async write(parcels) {
-      try {
-        await within(clock, PATIENCE_MS, "writing detection:<messageId>", async () => {
-          const all = redis.pipeline();
-          for (const parcel of parcels) {
-            const { messageId } = parcel.detection;
-            all.set(`detection:${messageId}`, JSON.stringify(olderFrame(parcel)), "EX", KEPT_SECONDS);
-          }
-          for (const [error] of (await all.exec()) ?? []) if (error) throw error;
-        });
-        failing = false;
-      } catch (error) {
-        if (!failing) log.warn({ err: error }, "older readers' keys detection:<messageId> are not written");
-        failing = true;
-      }
+      await older.ask(async (redis) => {
+        const all = redis.pipeline();
+        for (const parcel of parcels) {
+          const { messageId } = parcel.detection;
+          all.set(`detection:${messageId}`, JSON.stringify(olderFrame(parcel)), "EX", KEPT_SECONDS);
+        }
+        for (const [error] of (await all.exec()) ?? []) if (error) throw error;
+      });
     },
   };
 }

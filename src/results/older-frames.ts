@@ -5,9 +5,8 @@
  */
 import type { Redis } from "ioredis";
 import { z } from "zod";
-import type { Context } from "../context.ts";
 import { type AssessmentResult, RISK_LEVELS, type RiskLevel } from "../messages.ts";
-import { StoreScript } from "../store.ts";
+import { type Beside, StoreScript } from "../store.ts";
 
 const KEPT_SECONDS = 300;
 const MOST_ALERTS = 100;
@@ -20,11 +19,8 @@ export interface OlderFrames {
   take(result: AssessmentResult): Promise<void>;
 }
 
-/** `redis`: of connectBeside. */
-export function createOlderFrames(redis: Redis, { log }: Context): OlderFrames {
-  let failing = false;
-
-  async function tell(result: AssessmentResult): Promise<void> {
+export function createOlderFrames(older: Beside): OlderFrames {
+  async function tell(redis: Redis, result: AssessmentResult): Promise<void> {
     const { requestId, taskId, revision } = result;
     if (revision > 1) return; // older readers count messages
     const frame = `vl:older-frame:${requestId}`;
@@ -60,13 +56,7 @@ export function createOlderFrames(redis: Redis, { log }: Context): OlderFrames {
 
   return {
     async take(result) {
-      try {
-        await tell(result);
-        failing = false;
-      } catch (error) {
-        if (!failing) log.warn({ err: error }, "older readers' frames are not written");
-        failing = true;
-      }
+      await older.ask((redis) => tell(redis, result));
     },
   };
 }

@@ -42,7 +42,7 @@ export function createResultsService(options: ResultsOptions, context: Context):
     const { olderRedisUrl } = options;
     const beside = olderRedisUrl === undefined ? undefined : connectBeside(olderRedisUrl, context);
     if (beside) acquired.add(beside, "older readers' Redis", (r) => r.disconnect());
-    const older = beside && createOlderFrames(beside, context);
+    const older = beside && createOlderFrames(beside);
     for (const topic of options.topicNames) {
       await options.topics.ensureTopic(topic);
       const subscription = options.topics.subscribe(topic, {

@@ -53,7 +53,7 @@ export function createDetector(settings: Settings, context: Context): Service & 
         hashCrops: settings.reuseSeconds > 0 || cameras.some((camera) => camera.reuseSeconds),
         forOlder: {
           inlineImages: settings.inlineImages,
-          olderKeys: older && createOlderDetectionKeys(older, context),
+          olderKeys: older && createOlderDetectionKeys(older),
         },
         pool: createInferencePool(model, context, settings.detectorThreads),
         sources: createFfmpegSources(ffmpegPath, context),
