@@ -147,3 +147,25 @@ test("one bridge hands over and another takes: the same task ids as judged direc
   expect(results.map(({ taskId }) => taskId).toSorted()).toEqual([...ids, last].toSorted());
   expect(results.map(({ outcome }) => outcome)).toEqual(results.map(() => "assessed"));
 });
+
+test("a bridge that ends and begins again in mid-work hands each group over exactly once", async () => {
+  const { bridge, offer, publish, topics } = await world({ assessmentTasks: "write", inlineImages: true });
+  const older = Array.from({ length: 30 }, (_, n) => olderDetection({ messageId: `m${n}`, cameraId: n }));
+  const wanted: string[] = [];
+  for (let round = 0; round < 3; round += 1) {
+    const some = older.slice(10 * round, 10 * round + 10);
+    const offering = publish([...some, ...some].map((detection) => say(detection, String(detection.cameraId))));
+    await bridge.stop(); // wherever it stands with what has come by now
+    wanted.push(...some.flatMap(({ messageId }) => [1, 2].map((index) => `${messageId}_group${index}`)));
+    await offering;
+    await bridge.start();
+  }
+  // The last of every shard: behind them nothing can come.
+  for (let n = 0; n < 30; n += 1) wanted.push(...(await offer(1, { cameraId: n })));
+  const seen = await messagesOf(topics, TOPICS.tasks, wanted.length);
+  expect(
+    tasksIn(seen)
+      .map(({ taskId }) => taskId)
+      .toSorted(),
+  ).toEqual(wanted.toSorted());
+});
