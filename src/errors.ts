@@ -163,6 +163,11 @@ export const ERRORS = {
     remedy: "Processing this message ended the process again and again; look at the dead letter.",
   },
   // images
+  JUDGED_ELSEWHERE: {
+    retry: "never",
+    blames: "task",
+    remedy: "The older scheduler, to which this group was handed over, gave no verdict; its own log says more.",
+  },
   IMAGE_MISSING: { retry: "never", blames: "task", remedy: "The producer sent no usable image for this group." },
   IMAGE_GONE: {
     retry: "never",

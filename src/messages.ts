@@ -92,6 +92,38 @@ export const Detection = z.looseObject({
 });
 export type Detection = z.infer<typeof Detection>;
 
+/**
+ * Topic `assessment-tasks`: one message for each group that others are to judge (or that others leave to us), in the form of the
+ * older task generator. What follows `groupMetadata` is ours.
+ */
+export const TaskMessage = z.looseObject({
+  messageId: z.string(),
+  /** `<messageId of the detection>_group<groupIndex>`. */
+  taskId: z.string(),
+  /** `messageId` of the detection. */
+  requestId: z.string(),
+  cameraId: CameraId,
+  /** The detection's, as it came. */
+  timestamp: z.string(),
+  groupIndex: z.number().int(),
+  /** JPEG or PNG, base64 without prefix; "": see groupImageUrl. */
+  groupImageBase64: z.string(),
+  /** Reference into our own image store, or as an older producer sent it; "": none. */
+  groupImageUrl: z.string(),
+  /** The group's members only; all of the frame where the group names none. */
+  detectedObjects: z.array(DetectedObject),
+  groupMetadata: z.looseObject({ objectCount: z.number(), classes: z.array(z.string()), bbox: z.array(z.number()) }),
+  /** Places of `detectedObjects` in the detection's own list. */
+  memberIndices: z.array(z.number().int()),
+  capturedAt: z.string().optional(),
+  detectedAt: z.string().optional(),
+  imageWidth: z.number(),
+  imageHeight: z.number(),
+  imageHash: z.string().optional(),
+  features: GroupFeatures.optional(),
+});
+export type TaskMessage = z.infer<typeof TaskMessage>;
+
 export const RISK_LEVELS = ["none", "low", "medium", "high"] as const;
 export const RiskLevel = z.enum(RISK_LEVELS);
 export type RiskLevel = z.infer<typeof RiskLevel>;

@@ -31,6 +31,8 @@ export const KEYS = {
   roleDied: "{vl}:role-died",
   /** Stream: outcomes on their way to the results topic. */
   outbox: "{vl}:outbox",
+  /** Stream: tasks that others judge, on their way to the tasks topic: fields message, img, inline. */
+  tasksOutbox: "{vl}:tasks-outbox",
   /** Stream of events for gateways (events.ts): fields type, json. About 10,000 are kept. */
   events: "vl:events",
   /** Stream of outcomes as shown: fields taskId, revision, outcome, json (Timings and shownAt). */

@@ -104,6 +104,23 @@ export const Settings = z.object({
     ),
   ...kafkaSecuritySettings,
   ...topicNameSettings,
+  assessmentTasks: z
+    .enum(["off", "write", "read"])
+    .default("off")
+    .describe(
+      "What the bridge has to do with the topic assessment-tasks: off (it judges what detection-results bring), write (it leaves groups to those who read tasks, see assessmentTasksShare) or read (it judges what the tasks bring, and leaves detection-results to those who write tasks). Default off.",
+    ),
+  assessmentTasksShare: number()
+    .pipe(z.number().min(0).max(1))
+    .default(1)
+    .describe(
+      "Of which share of the cameras, 0 to 1, the groups are left to those who read assessment-tasks, where the bridge writes them; the others' it judges. A camera's place is a hash of its id: a larger share only adds some. Default 1: all.",
+    ),
+  inlineImages: flag()
+    .default(false)
+    .describe(
+      "Crops stand in our messages themselves (base64), in detection-results and assessment-tasks, for older readers, which cannot look into our image store. Default false: references.",
+    ),
   cameras: z
     .string()
     .optional()
@@ -180,6 +197,18 @@ export const Settings = z.object({
     .default(false)
     .describe(
       "Older consumers of the same results topic are there: revisions go to their own topic, outcomes without a call wait for `detection:<id>`. Default false.",
+    ),
+  olderRedis: z
+    .enum(["none", "detections", "all"])
+    .default("none")
+    .describe(
+      "Which of the older system's Redis keys are written: none, detections (detection:<messageId> by our detector, for an older aggregator) or all (also camera:<id>:latest, the channel camera:<id> and alerts:<id> by the results role, in the aggregator's place). About 100 kB a frame for 300 s. Default none.",
+    ),
+  olderRedisUrl: z
+    .url({ protocol: /^rediss?$/ })
+    .optional()
+    .describe(
+      "Redis of the older system (its own is redis://localhost:6379), for olderRedis and for where olderConsumers looks for detection:<id>. Default: the store.",
     ),
   simulatorUrl: z
     .url()

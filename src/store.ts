@@ -47,6 +47,51 @@ export async function connectStore(
   return redis;
 }
 
+/** A Redis that is not our store: that of an older system's readers. Whatever asks it goes on without where it is not well. */
+export interface Beside {
+  /**
+   * What `work` comes to; undefined where that Redis is away, refuses, or does not answer within half a second. One that did
+   * not answer is not asked for the next two seconds, so that it holds up nobody again and again. Never rejects.
+   */
+  ask<T>(work: (redis: Redis) => Promise<T>): Promise<T | undefined>;
+  disconnect(): void;
+}
+
+const BESIDE_PATIENCE_MS = 500;
+const BESIDE_REST_MS = 2_000;
+
+/** There at once, connecting by itself; the caller disconnects it. */
+export function connectBeside(redisUrl: string, { clock, log }: Context): Beside {
+  const redis = new Redis(redisUrl, {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    connectTimeout: 5_000,
+    commandTimeout: BESIDE_PATIENCE_MS,
+    retryStrategy: (tries) => Math.min(1_000, 25 * 2 ** Math.min(tries, 6)),
+  });
+  redis.on("error", () => {}); // told by what fails
+  let askAgainMs = Number.NEGATIVE_INFINITY;
+  let failing = false;
+  return {
+    async ask(work) {
+      const beganMs = clock.monotonicMs();
+      if (beganMs < askAgainMs) return undefined;
+      try {
+        const answer = await work(redis);
+        if (failing) log.info("the older system's Redis is well again");
+        failing = false;
+        return answer;
+      } catch (error) {
+        if (clock.monotonicMs() - beganMs > BESIDE_PATIENCE_MS / 2) askAgainMs = clock.monotonicMs() + BESIDE_REST_MS;
+        if (!failing) log.warn({ err: error }, "the older system's Redis is away or refuses; going on without it");
+        failing = true;
+        return undefined;
+      }
+    },
+    disconnect: () => redis.disconnect(),
+  };
+}
+
 export interface StoreFacts {
   version: string;
   runId: string;

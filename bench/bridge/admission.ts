@@ -27,7 +27,7 @@ import { startKafka } from "../../test/support/kafka.ts";
 import { startRedis } from "../../test/support/redis.ts";
 import { type Figure, report } from "../quota/report.ts";
 import { interleave, readOptions } from "../quota/rounds.ts";
-import { detectionMessages, POLICY } from "./detections.ts";
+import { detectionMessages, OURS, POLICY } from "./detections.ts";
 
 const CASES = [
   { name: "kafka-1", on: "kafka", partitions: 1, inlineBytes: 0, aim: 0.7 },
@@ -129,10 +129,10 @@ async function fromTopic(log: TopicLog, messages: readonly OutgoingMessage[]): P
   for (let i = 0; i < messages.length; i += chunk) await log.publish(topic, messages.slice(i, i + chunk));
   const room = createWaitingRoom(redis, { maxWaiting: MOST_WAITING });
   const stop = new AbortController();
-  const counts = { messages: 0, groups: 0, deadLetters: 0, again: 0, captureUntrusted: 0 };
+  const counts = { messages: 0, groups: 0, deadLetters: 0, again: 0, captureUntrusted: 0, handed: 0 };
   const detections = log.subscribe(topic, { group: "bridge", consumer: "bench" });
   const admitting = admitDetections(
-    { detections, room, images, policyOf: () => POLICY, maxOutbox: Number.POSITIVE_INFINITY },
+    { detections, ...OURS, room, images, policyOf: () => POLICY, maxOutbox: Number.POSITIVE_INFINITY },
     context,
     stop.signal,
     counts,

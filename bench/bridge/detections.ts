@@ -1,4 +1,5 @@
 /** Detection messages as a busy plant has them: fifty cameras, two groups a frame, about 2 KB each without pictures. */
+import { readDetection } from "../../src/bridge/read-detection.ts";
 import type { CameraPolicy } from "../../src/cameras.ts";
 import type { OutgoingMessage } from "../../src/topics/topic-log.ts";
 
@@ -6,6 +7,9 @@ const CAMERAS = 50;
 
 /** Nothing expires, nothing is used again. */
 export const POLICY: CameraPolicy = { freshnessSeconds: 0, reuseSeconds: 0 };
+
+/** Detections, all of them judged here. */
+export const OURS = { read: readDetection, leftToUs: false, isJudgedElsewhere: () => false, inlineImages: false };
 
 /** `groups`: of each frame; `inlineBytes`: of the picture that each message carries, 0: its groups' crops are references. */
 export function detectionMessages(

@@ -20,7 +20,7 @@ import { createWaitingRoom } from "../../src/queues/redis-waiting-room.ts";
 import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import { startKafka } from "../../test/support/kafka.ts";
 import { startRedis } from "../../test/support/redis.ts";
-import { POLICY } from "./detections.ts";
+import { OURS, POLICY } from "./detections.ts";
 
 const total = Number(process.argv[2] ?? 1_000_000);
 const context: Context = { clock: systemClock, log: pino({ level: "warn" }) };
@@ -38,11 +38,12 @@ await Promise.all([images.start(), log.start()]);
 await log.ensureTopic(topic);
 const publisher = fork(new URL("./publisher.ts", import.meta.url), [kafka.brokers.join(","), topic, String(total)]);
 const stop = new AbortController();
-const counts = { messages: 0, groups: 0, deadLetters: 0, again: 0, captureUntrusted: 0 };
+const counts = { messages: 0, groups: 0, deadLetters: 0, again: 0, captureUntrusted: 0, handed: 0 };
 const begun = performance.now();
 const admitting = admitDetections(
   {
     detections: log.subscribe(topic, { group: "bridge", consumer: "bench" }),
+    ...OURS,
     room: createWaitingRoom(redis, { maxWaiting: 10_000 }),
     images,
     policyOf: () => POLICY,

@@ -1,4 +1,8 @@
-/** Admits each detection's groups to the waiting room, then acknowledges. At least once; `admit` is idempotent by task id. */
+/**
+ * Admits each detection's groups to the waiting room, then acknowledges. At least once; `admit` is idempotent by task id. What
+ * comes from the tasks topic instead is read as detections of one group each.
+ */
+import { createHash } from "node:crypto";
 import type { CameraPolicy } from "../cameras.ts";
 import type { Context } from "../context.ts";
 import { type ImageStore, safeName } from "../images/image-store.ts";
@@ -7,17 +11,26 @@ import type { AssessmentTask } from "../messages.ts";
 import type { Arrival, WaitingRoom } from "../queues/waiting-room.ts";
 import { contentHash } from "../queues/waiting-room.ts";
 import type { Batch, Subscription, TopicMessage } from "../topics/topic-log.ts";
+import { groupToTaskMessage } from "./group-to-task-message.ts";
 import { groupsToTasks, messageIdOf, type NewTask } from "./groups-to-tasks.ts";
-import { readDetection } from "./read-detection.ts";
+import type { ReadDetection, Reading } from "./read-detection.ts";
 
 /** Of the largest offset that Kafka can have. */
 const ORDER_DIGITS = 19;
 
 export interface AdmitParts {
   detections: Subscription;
+  /** How a message of that topic is read. */
+  read: (value: Buffer) => Reading;
+  /** That topic is the tasks'. */
+  leftToUs: boolean;
   room: WaitingRoom;
   images: ImageStore;
   policyOf: (cameraId: string) => CameraPolicy;
+  /** Cameras whose groups others judge. */
+  isJudgedElsewhere: (cameraId: string) => boolean;
+  /** Those others cannot look into our image store. */
+  inlineImages: boolean;
   /** At this length of the outbox admission pauses until it has drained to half. */
   maxOutbox: number;
 }
@@ -28,6 +41,8 @@ export interface AdmitCounts {
   deadLetters: number;
   /** Groups that were known already: their message came again. */
   again: number;
+  /** Groups that others judge. */
+  handed: number;
   /** Messages whose capture time could not be believed. */
   captureUntrusted: number;
 }
@@ -61,14 +76,11 @@ export async function admitDetections(
   }
   await closing;
 
-  async function admitBatch(
-    batch: Batch,
-    { room, images, policyOf, maxOutbox, detections }: AdmitParts,
-    seen: AdmitCounts,
-  ) {
+  async function admitBatch(batch: Batch, parts: AdmitParts, seen: AdmitCounts) {
+    const { room, policyOf, maxOutbox } = parts;
     const arrivals = new Map<TopicMessage, Arrival[]>();
     for (const message of batch.messages) {
-      const reading = readDetection(message.value);
+      const reading = parts.read(message.value);
       seen.messages += 1;
       if (reading.kind === "unreadable") {
         await toDeadLetters(batch, message, reading.why, seen);
@@ -79,7 +91,8 @@ export async function admitDetections(
       if (!captureTrusted) seen.captureUntrusted += 1;
       seen.groups += tasks.length;
       const messageId = messageIdOf(reading.detection, message);
-      arrivals.set(message, await Promise.all(tasks.map((task) => toArrival(task, messageId, message, images))));
+      const arriving = tasks.map((task, i) => toArrival(task, i, reading.detection, messageId, message, parts));
+      arrivals.set(message, await Promise.all(arriving));
     }
     let outboxLength = 0;
     try {
@@ -89,12 +102,13 @@ export async function admitDetections(
       for (const [message, some] of arrivals) await admitAlone(batch, message, some, room, seen);
     }
     await batch.acknowledge();
-    if (outboxLength > maxOutbox) await rest(detections, room, maxOutbox);
+    if (outboxLength > maxOutbox) await rest(parts.detections, room, maxOutbox);
   }
 
   async function admitAll(room: WaitingRoom, arrivals: Arrival[], seen: AdmitCounts): Promise<number> {
     const { admissions, outboxLength } = await room.admit(arrivals);
     seen.again += admissions.filter((admission) => admission === "known").length;
+    seen.handed += admissions.filter((admission) => admission === "handed").length;
     await readmitConflicts(room, arrivals, admissions);
     return outboxLength;
   }
@@ -120,7 +134,7 @@ export async function admitDetections(
   async function toDeadLetters(batch: Batch, message: TopicMessage, why: string, seen: AdmitCounts) {
     seen.deadLetters += 1;
     const { shard, position } = message;
-    log.warn({ shard, position, why }, "a message that is no detection goes to the dead letters");
+    log.warn({ shard, position, why }, "a message that cannot be read goes to the dead letters");
     await batch.deadLetter(message, { code: "ENVELOPE_UNREADABLE", message: why });
   }
 
@@ -128,9 +142,10 @@ export async function admitDetections(
   async function readmitConflicts(room: WaitingRoom, arrivals: Arrival[], admissions: string[]) {
     const again = arrivals.flatMap((arrival, i) => {
       if (admissions[i] !== "conflict") return [];
-      const taskId = `${arrival.task.taskId}~${contentHash(arrival.task).slice(0, 8)}`;
-      log.warn({ taskId: arrival.task.taskId, newTaskId: taskId }, "a task id came again with another content");
-      return [{ ...arrival, task: { ...arrival.task, taskId } }];
+      const { taskId } = arrival.task;
+      const renamed = withTaskId(arrival, `${taskId}~${contentHash(arrival).slice(0, 8)}`);
+      log.warn({ taskId, newTaskId: renamed.task.taskId }, "a task id came again with another content");
+      return [renamed];
     });
     if (again.length > 0) await room.admit(again);
   }
@@ -152,20 +167,20 @@ export async function admitDetections(
 export async function failGroups(
   message: TopicMessage,
   reason: { code: string; message: string },
-  room: WaitingRoom,
+  { read, room, leftToUs }: Pick<AdmitParts, "read" | "room" | "leftToUs">,
 ): Promise<void> {
-  const reading = readDetection(message.value);
+  const reading = read(message.value);
   if (reading.kind === "unreadable") return;
   const { tasks } = groupsToTasks(reading.detection, message, { freshnessSeconds: 0, reuseSeconds: 0 });
   const messageId = messageIdOf(reading.detection, message);
-  const failed = tasks.map(({ task }) => ({ task, messageId, order: "" }));
+  const failed = tasks.map(({ task }) => ({ task, messageId, order: "", leftToUs }));
   await room.admit(failed.map((arrival) => bareFailure(arrival, reason.code, reason.message)));
 }
 
 /** Only what a result needs: whatever else the task holds may be what was wrong. */
-function bareFailure({ task, messageId, order }: Arrival, code: string, message: string): Arrival {
+function bareFailure({ task, messageId, order, leftToUs = false }: Arrival, code: string, message: string): Arrival {
   const bare = { ...task, objects: [], memberIndices: [], features: null, imageUrl: null, imageHash: null };
-  return { task: bare, messageId, order, failed: { code, message } };
+  return { task: bare, messageId, order, leftToUs, failed: { code, message } };
 }
 
 /** The store is there and well, but this content is too much for our own code or for the script. */
@@ -186,14 +201,39 @@ function orderOf({ shard, position }: TopicMessage): string {
 
 async function toArrival(
   { task, inlineImage, failed }: NewTask,
+  nth: number,
+  detection: ReadDetection,
   messageId: string,
   message: TopicMessage,
-  images: ImageStore,
+  { images, isJudgedElsewhere, inlineImages, leftToUs }: AdmitParts,
 ): Promise<Arrival> {
-  const stored =
-    inlineImage && !failed
-      ? await images.put(safeName(String(task.cameraId)), safeName(task.taskId), inlineImage)
-      : null;
+  const cameraId = String(task.cameraId);
+  const imageDigest = inlineImage ? createHash("sha1").update(inlineImage).digest("base64url") : (task.imageUrl ?? "");
+  // By its content besides: two groups of one index may come under one id (see contentHash).
+  const name = `${task.taskId}-${imageDigest.slice(0, 8)}`;
+  const stored = inlineImage && !failed ? await images.put(safeName(cameraId), safeName(name), inlineImage) : null;
   const complete: AssessmentTask = stored ? { ...task, imageUrl: stored } : task;
-  return { task: complete, messageId, order: orderOf(message), ...(failed && { failed }) };
+  const group = detection.groups[nth];
+  const handOver = group &&
+    isJudgedElsewhere(cameraId) &&
+    !isUnusable(failed) && {
+      message: JSON.stringify(groupToTaskMessage(detection, group, complete)),
+      inline: inlineImages || stored !== null,
+    };
+  const order = orderOf(message);
+  return {
+    ...{ task: complete, messageId, order, imageDigest, leftToUs },
+    ...(handOver ? { handOver } : failed && { failed }),
+  };
+}
+
+/** Nobody could judge it. A foreign address is for those who read tasks to judge: here it is never fetched. */
+const isUnusable = (failed: NewTask["failed"]) => failed !== undefined && failed.code !== "IMAGE_FOREIGN";
+
+function withTaskId({ handOver, ...arrival }: Arrival, taskId: string): Arrival {
+  const renamed = { ...arrival, task: { ...arrival.task, taskId } };
+  if (!handOver) return renamed;
+  const before = JSON.parse(handOver.message) as object;
+  const message = JSON.stringify({ ...before, taskId, messageId: `${taskId}_task` });
+  return { ...renamed, handOver: { ...handOver, message } };
 }

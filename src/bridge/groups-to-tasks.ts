@@ -1,10 +1,10 @@
 /** One task for every entry of a detection's `trafficGroups`, also for those that cannot be judged. Pure. */
 import type { CameraPolicy } from "../cameras.ts";
 import { IMAGE_REFERENCE } from "../images/image-store.ts";
-import type { AssessmentTask, Bbox, DetectedObject, GroupFeatures } from "../messages.ts";
+import type { AssessmentTask, DetectedObject, GroupFeatures } from "../messages.ts";
 import { scoreGroup } from "../score.ts";
 import type { TopicMessage } from "../topics/topic-log.ts";
-import type { ReadDetection, ReadGroup } from "./read-detection.ts";
+import { NO_BOX, type ReadDetection, type ReadGroup } from "./read-detection.ts";
 
 export interface NewTask {
   task: AssessmentTask;
@@ -37,9 +37,9 @@ export function groupsToTasks(
   const tasks = detection.groups.map((entry): NewTask => {
     const nth = (seen.get(entry.groupIndex) ?? 0) + 1;
     seen.set(entry.groupIndex, nth);
-    const taskId = `${messageId}_group${entry.groupIndex}${nth > 1 ? `_${nth}` : ""}`;
+    const taskId = entry.taskId ?? `${messageId}_group${entry.groupIndex}${nth > 1 ? `_${nth}` : ""}`;
     const image = imageOf(entry);
-    const memberIndices = [...new Set(entry.group?.memberIndices ?? [])].filter((i) => detection.objects[i]);
+    const memberIndices = membersOf(entry, detection.objects);
     const objects = memberIndices.map((i) => detection.objects[i]).filter((object) => !!object);
     const features = entry.group?.features ? knownFeatures(entry.group.features) : null;
     const task: AssessmentTask = {
@@ -72,6 +72,13 @@ export function groupsToTasks(
   return { tasks, captureTrusted: trusted };
 }
 
+/** Those that can be read; all objects where the group names none, as in the older generator's tasks. */
+function membersOf({ group }: ReadGroup, objects: ReadDetection["objects"]): number[] {
+  if (!group) return [];
+  const named = group.memberIndices.length > 0 ? group.memberIndices : objects.keys();
+  return [...new Set(named)].filter((i) => objects[i]);
+}
+
 /** Without what other producers add: a task stays small, flat and readable whatever they add. */
 function knownFields({ class: name, confidence, bbox, trackId }: DetectedObject): DetectedObject {
   return { class: name.slice(0, 100), confidence, bbox, ...(trackId !== undefined && { trackId }) };
@@ -85,8 +92,6 @@ function knownFeatures(features: GroupFeatures): GroupFeatures {
 /** Only what can be compared. */
 const hashOf = ({ image }: ReadGroup) =>
   /^[0-9a-f]{16}$/.test(image?.imageHash ?? "") ? (image?.imageHash ?? null) : null;
-
-const NO_BOX: Bbox = [0, 0, 0, 0];
 
 type Image =
   | { kind: "reference"; reference: string }

@@ -8,6 +8,7 @@ import type { ImageStore } from "../images/image-store.ts";
 import { loop } from "../lifecycle.ts";
 import type { Detection } from "../messages.ts";
 import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
+import type { OlderDetectionKeys } from "./older-detection-key.ts";
 
 /** A detection without its images' references, and the images. */
 export interface Parcel {
@@ -19,17 +20,34 @@ export interface Parcel {
 /** Detections of one camera that wait at most. */
 const WAITING_PER_CAMERA = 10;
 const BATCH = 50;
+/** Of a message with its crops in it: brokers take 1 MiB, librdkafka by default a million bytes. */
+const MOST_BYTES = 900_000;
+/** Of one crop's entry besides the picture. */
+const ENTRY_BYTES = 300;
+
+export interface OutboxOptions {
+  /** Crops stand in the messages themselves, as far as there is room; else as references into the image store. */
+  inlineImages?: boolean;
+  olderKeys?: OlderDetectionKeys | undefined;
+}
 
 export class DetectionOutbox {
   readonly #topics: Pick<TopicLog, "publish">;
   readonly #images: Pick<ImageStore, "put">;
   readonly #context: Context;
+  readonly #options: OutboxOptions;
   #waiting: Parcel[] = [];
   #wake: () => void = () => {};
   published = 0;
   dropped = 0;
 
-  constructor(topics: Pick<TopicLog, "publish">, images: Pick<ImageStore, "put">, context: Context) {
+  constructor(
+    topics: Pick<TopicLog, "publish">,
+    images: Pick<ImageStore, "put">,
+    context: Context,
+    options: OutboxOptions = {},
+  ) {
+    this.#options = options;
     this.#topics = topics;
     this.#images = images;
     this.#context = context;
@@ -64,16 +82,26 @@ export class DetectionOutbox {
   async #send(parcels: readonly Parcel[]): Promise<void> {
     if (parcels.length === 0) return;
     const messages = await Promise.all(parcels.map((parcel) => this.#message(parcel)));
+    await this.#options.olderKeys?.write(parcels);
     await this.#topics.publish(TOPICS.detections, messages);
     this.published += parcels.length;
   }
 
   async #message({ detection, crops }: Parcel) {
+    let roomBytes = this.#options.inlineImages ? MOST_BYTES - Buffer.byteLength(JSON.stringify(detection)) : 0;
     const groupImages = await Promise.all(
       crops.map(async ({ groupIndex, jpeg, imageHash }) => {
+        const rest = imageHash ? { imageHash } : {};
+        const inlineBytes = Math.ceil(jpeg.length / 3) * 4 + ENTRY_BYTES;
+        if (inlineBytes <= roomBytes) {
+          roomBytes -= inlineBytes;
+          const group = detection.trafficGroups.find((one) => one.groupIndex === groupIndex);
+          const about = { objectCount: group?.objectCount ?? 0, classes: group?.classes ?? [] };
+          return { groupIndex, ...about, imageBase64: jpeg.toString("base64"), ...rest };
+        }
         const name = `${detection.messageId}_group${groupIndex}`;
         const imageUrl = await this.#images.put(detection.cameraId, name, jpeg);
-        return { groupIndex, imageUrl, ...(imageHash && { imageHash }) };
+        return { groupIndex, imageUrl, ...rest };
       }),
     );
     const complete: Detection = { ...detection, groupImages };

@@ -17,7 +17,7 @@ import type { TopicLog } from "../topics/topic-log.ts";
 import { CameraBoard } from "./camera-board.ts";
 import { BX, cluster } from "./cluster.ts";
 import { cropGroup, previewOf } from "./crop.ts";
-import { DetectionOutbox } from "./detection-outbox.ts";
+import { DetectionOutbox, type OutboxOptions } from "./detection-outbox.ts";
 import { featuresOf } from "./features.ts";
 import type { Frame, FrameSourceFactory } from "./frame-source.ts";
 import { imageHash } from "./image-hash.ts";
@@ -34,6 +34,8 @@ export interface DetectorParts {
   defaultIntervalMs: number;
   /** Crops get a hash of how they look, by which verdicts are re-used. Default false. */
   hashCrops?: boolean;
+  /** What older readers of the detections need besides. Default: nothing. */
+  forOlder?: OutboxOptions;
   /** Started here. */
   pool: InferencePool;
   sources: FrameSourceFactory;
@@ -71,7 +73,7 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
   const base = service("detector", context, async (acquired, signal) => {
     const board = new CameraBoard(redis, parts.instance, context);
     const previews = new PreviewPublisher(redis, context);
-    const outbox = new DetectionOutbox(parts.topics, parts.images, context);
+    const outbox = new DetectionOutbox(parts.topics, parts.images, context, parts.forOlder);
     const schedule = new LookSchedule<Frame>(clock);
     const watched = new Map<string, Watched>();
     let looking = 0;

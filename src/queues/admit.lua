@@ -1,7 +1,23 @@
 -- Admits tasks to the waiting room; idempotent by task id and content.
 -- ARGV[1] most that may wait; ARGV[2…] one JSON each: { id, m (message id), h, c, cap, ord, fresh (ms, 0: never expires),
---   reuse (ms, 0: never), hash, score 0..1, sig, img, tok, pc (id of its routing policy), json, failed: {code, message} as JSON text or "" }
--- Replies one word a task: admitted | known | conflict | reused | superseded | expired | failed; then the length of the outbox.
+--   reuse (ms, 0: never), hash, score 0..1, sig, img, tok, pc (id of its routing policy), json, failed: {code, message} as JSON text or "",
+--   over: the message that goes to those who judge it, or "" (we do); inline: '1' with its picture,
+--   left: '1': it came by the topic of tasks, so that one which was handed over is for us after all }
+-- Replies one word a task: admitted | handed | known | conflict | reused | superseded | expired | failed; then the length of the outboxes.
+
+-- Leaves the task to others, once: the record is the fence. It has no outcome here.
+local function hand_over(id, r, message, inline)
+  local keep = num(redis.call('HGET', k'settings', 'recordMs'))
+  redis.call('HSET', k('task:' .. id), 'h', r.h, 'e', '0', 'r', '1', 's', 'done', 'o', 'handed')
+  redis.call('PEXPIRE', k('task:' .. id), keep > 0 and keep or 7200000)
+  redis.call('XADD', k'tasks-outbox', '*', 'message', message, 'img', r.img, 'inline', inline)
+  if r.img ~= '' then
+    local image = num(redis.call('HGET', k'settings', 'imageMs'))
+    redis.call('ZADD', k'images', ms(now() + (image > 0 and image or 3600000)), r.img)
+  end
+  redis.call('HINCRBY', k'counters', 'handed', 1)
+end
+
 local reply = {}
 local t = now()
 local most = tonumber(ARGV[1])
@@ -11,8 +27,13 @@ for i = 2, #ARGV do
   local key = k('task:' .. x.id)
   local known = redis.call('HGET', key, 'h')
   local word
+  if known and x.left == '1' and redis.call('HGET', key, 'o') == 'handed' then
+    redis.call('DEL', key)
+    redis.call('HSET', key, 'hh', known) -- its detection may come again still
+    known = nil
+  end
   if known then
-    word = known == x.h and 'known' or 'conflict'
+    word = (known == x.h or redis.call('HGET', key, 'hh') == x.h) and 'known' or 'conflict'
     if word == 'conflict' then redis.call('HINCRBY', k'counters', 'conflicts', 1) end
   else
     local age = math.min(math.max(t - x.cap, 0), 60000)
@@ -28,6 +49,9 @@ for i = 2, #ARGV do
       redis.call('HSET', key, 'h', r.h, 'e', '0', 'r', '1')
       finish(x.id, r, 'expired', '', '{"code":"DEADLINE_PASSED","message":"older than its freshness when it was admitted"}', '')
       word = 'expired'
+    elseif x.over ~= '' then
+      hand_over(x.id, r, x.over, x.inline)
+      word = 'handed'
     elseif x.reuse > 0 and verdict_again(x.c, x.sig, x.hash, x.reuse) then
       local again = verdict_again(x.c, x.sig, x.hash, x.reuse)
       redis.call('HSET', key, 'h', r.h, 'e', '0', 'r', '1')
@@ -71,5 +95,5 @@ for i = 2, #ARGV do
   end
   reply[#reply + 1] = word
 end
-reply[#reply + 1] = tostring(redis.call('XLEN', k'outbox'))
+reply[#reply + 1] = tostring(redis.call('XLEN', k'outbox') + redis.call('XLEN', k'tasks-outbox'))
 return reply

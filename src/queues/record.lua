@@ -1,7 +1,7 @@
 -- Set before every script of this folder, with the others that lua-scripts.ts names. KEYS[1] is always the prefix "{vl}:"; every key stands in that one hash slot.
 --
 -- Task record, hash <p>task:<id>:
---   s state (waiting|taken|queued|calling|done)   e epoch   a attempts   r revision   o outcome   h hash of its content
+--   s state (waiting|taken|queued|calling|done)   e epoch   a attempts   r revision   o outcome (or 'handed': others judge it)   h hash of its content   hh: and that by which it was handed over
 --   c camera   cap capturedAt ms   ord order among a camera's messages   dl deadline ms on the store's clock, 0 never
 --   b band 0..4   sig bbox and tracks   ns 1: never superseded   since when its scene began to wait   json the task
 --   ad, tk, st: admitted, taken, started (ms)   kg key group   key key id   w worker   no, nountil: group to avoid, until

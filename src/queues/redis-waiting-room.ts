@@ -78,14 +78,15 @@ export function createWaitingRoom(
   };
 }
 
-function entry({ task, messageId, order, failed }: Arrival): string {
+function entry(arrival: Arrival): string {
+  const { task, messageId, order, failed, handOver, leftToUs = false } = arrival;
   const tracks = task.objects
     .flatMap(({ trackId }) => (trackId === undefined ? [] : [trackId]))
     .toSorted((a, b) => a - b);
   const fields = {
     id: task.taskId,
     m: messageId,
-    h: contentHash(task),
+    h: contentHash(arrival),
     c: String(task.cameraId),
     cap: task.capturedAtMs,
     ord: order,
@@ -99,6 +100,9 @@ function entry({ task, messageId, order, failed }: Arrival): string {
     pc: policyId(task.routing),
     json: JSON.stringify(task),
     failed: failed ? JSON.stringify(failed) : "",
+    over: handOver?.message ?? "",
+    inline: handOver?.inline ? "1" : "",
+    left: leftToUs ? "1" : "",
   };
   // Lua's JSON refuses lone surrogates; as UTF-8 they are the replacement character anyway.
   return JSON.stringify(fields, (_name, value: unknown) => (typeof value === "string" ? value.toWellFormed() : value));

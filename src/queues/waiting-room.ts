@@ -16,16 +16,26 @@ export interface Arrival {
   messageId: string;
   /** Text that grows with the place in the topic: decides between equal capture times. */
   order: string;
+  /** Tells its picture from another one: an older task generator gives two groups of one index one id. Absent: by the rest alone. */
+  imageDigest?: string;
   /** Known beforehand that it cannot be judged: it ends as failed at once. */
   failed?: { code: string; message: string };
+  /**
+   * Others judge it: unless it is known, failed or too old, it goes to the outbox of tasks instead of the room, as this message
+   * (JSON); `inline`: with its picture in it. It has no outcome here.
+   */
+  handOver?: { message: string; inline: boolean };
+  /** It came by the topic of tasks: what a bridge on this store has handed over is for us after all. */
+  leftToUs?: boolean;
 }
 
 /** What became of an arrival. `conflict`: the id is known with another content; the caller gives it a new id. */
-export type Admission = "admitted" | "known" | "conflict" | "reused" | "failed" | "expired" | "superseded";
+export type Admission = "admitted" | "handed" | "known" | "conflict" | "reused" | "failed" | "expired" | "superseded";
 
 export interface AdmissionReport {
   /** In the order of the arrivals. */
   admissions: Admission[];
+  /** Entries on their way out: outcomes, and tasks handed over. */
   outboxLength: number;
 }
 
@@ -47,12 +57,14 @@ export interface WaitingRoom extends WaitingView {
 }
 
 /**
- * The same content has the same hash, whatever moment it arrives at: re-delivery is recognised by it. Left out is what
- * admission itself adds (where the image was put, times taken from the append, settings).
+ * The same content has the same hash, whatever moment it arrives at and whichever topic it comes by: re-delivery is
+ * recognised by it. Left out is what admission itself adds (where the image was put, times taken from the append, settings),
+ * and what not every producer of tasks knows.
  */
-export function contentHash({ cameraId, timestamp, groupIndex, objects, memberIndices, bbox }: AssessmentTask): string {
+export function contentHash({ task, imageDigest }: Pick<Arrival, "task" | "imageDigest">): string {
+  const { cameraId, timestamp, groupIndex, objects, bbox } = task;
   return createHash("sha1")
-    .update(JSON.stringify([cameraId, timestamp, groupIndex, objects, memberIndices, bbox]))
+    .update(JSON.stringify([cameraId, timestamp, groupIndex, objects, bbox, imageDigest ?? ""]))
     .digest("base64url")
     .slice(0, 16);
 }

@@ -1,7 +1,8 @@
 /** Reads the results topic: each result is taken in, then acknowledged. At least once; `record` is idempotent. */
 import type { Context } from "../context.ts";
-import { AssessmentResult } from "../messages.ts";
-import type { Batch, Subscription, TopicMessage } from "../topics/topic-log.ts";
+import { readResult } from "../read-result.ts";
+import type { Batch, Subscription } from "../topics/topic-log.ts";
+import type { OlderFrames } from "./older-frames.ts";
 import type { ResultRecorder } from "./record-result.ts";
 
 const AGAIN_AFTER_MS = 1_000;
@@ -18,10 +19,11 @@ export async function keepResults(
   recorder: ResultRecorder,
   kept: Kept,
   { log }: Context,
+  older?: OlderFrames,
 ): Promise<void> {
   const working = new Set<Promise<void>>();
   for await (const batch of subscription.batches()) {
-    const work = keepBatch(batch, recorder, kept).catch(async (error: unknown) => {
+    const work = keepBatch(batch, recorder, kept, older).catch(async (error: unknown) => {
       log.warn({ err: error, shard: batch.shard }, "results could not be kept; they come again");
       await batch.giveBack(AGAIN_AFTER_MS).catch(() => {}); // its new owner has them
     });
@@ -32,25 +34,17 @@ export async function keepResults(
 }
 
 /** In order: a camera's results lie in one shard. */
-async function keepBatch(batch: Batch, recorder: ResultRecorder, kept: Kept): Promise<void> {
+async function keepBatch(batch: Batch, recorder: ResultRecorder, kept: Kept, older?: OlderFrames): Promise<void> {
   for (const message of batch.messages) {
     const result = readResult(message);
     if (typeof result === "string") {
       await batch.deadLetter(message, { code: "ENVELOPE_UNREADABLE", message: result });
       kept.deadLetters += 1;
-    } else if ((await recorder.record(result)) === "duplicate") kept.duplicates += 1;
+      continue;
+    }
+    if ((await recorder.record(result)) === "duplicate") kept.duplicates += 1;
     else kept.results += 1;
+    await older?.take(result);
   }
   await batch.acknowledge();
-}
-
-/** The result, or why it cannot be read. */
-function readResult({ value }: TopicMessage): AssessmentResult | string {
-  try {
-    const parsed = AssessmentResult.safeParse(JSON.parse(value.toString("utf8")));
-    if (parsed.success) return parsed.data;
-    return parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ");
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
 }

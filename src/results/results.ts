@@ -4,11 +4,12 @@ import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
 import type { ImageStore } from "../images/image-store.ts";
 import { during, type Service, service } from "../lifecycle.ts";
-import { connectStore } from "../store.ts";
+import { connectBeside, connectStore } from "../store.ts";
 import type { TopicLog } from "../topics/topic-log.ts";
 import { type CountTasks, followTotals } from "./follow-totals.ts";
 import { endImages, type ImageLimits } from "./image-life.ts";
 import { type Kept, keepResults } from "./keep-results.ts";
+import { createOlderFrames } from "./older-frames.ts";
 import { createResultRecorder } from "./record-result.ts";
 
 export interface ResultsOptions {
@@ -23,6 +24,8 @@ export interface ResultsOptions {
   retentionMs: number;
   images: ImageStore;
   imageLimits: ImageLimits;
+  /** Where frames with their verdicts are kept for the older aggregator's readers. Absent: nowhere. */
+  olderRedisUrl?: string | undefined;
   /** Made on the role's own connection to the store. */
   countTasks: (redis: Redis) => CountTasks;
 }
@@ -36,13 +39,17 @@ export function createResultsService(options: ResultsOptions, context: Context):
     await acquired.start(options.images);
     await acquired.start(options.topics);
     const recorder = createResultRecorder(redis, options.retentionMs);
+    const { olderRedisUrl } = options;
+    const beside = olderRedisUrl === undefined ? undefined : connectBeside(olderRedisUrl, context);
+    if (beside) acquired.add(beside, "older readers' Redis", (r) => r.disconnect());
+    const older = beside && createOlderFrames(beside);
     for (const topic of options.topicNames) {
       await options.topics.ensureTopic(topic);
       const subscription = options.topics.subscribe(topic, {
         group: options.group,
         consumer: options.consumer,
       });
-      const keeping = keepResults(subscription, recorder, kept, context);
+      const keeping = keepResults(subscription, recorder, kept, context, older);
       acquired.add(subscription, `subscription to ${topic}`, async (s) => {
         await s.close();
         await keeping;

@@ -2,7 +2,11 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import { admitDetections, failGroups } from "../bridge/admit.ts";
+import { isInShare } from "../bridge/camera-share.ts";
 import { fanOut } from "../bridge/fan-out.ts";
+import { handOver } from "../bridge/hand-over.ts";
+import { readDetection } from "../bridge/read-detection.ts";
+import { readTask } from "../bridge/read-task.ts";
 import { writeBack } from "../bridge/write-back.ts";
 import { policyOf, readCameras, routingPolicies } from "../cameras.ts";
 import type { Context } from "../context.ts";
@@ -19,7 +23,7 @@ import { bindToRun } from "../queues/store-forgot.ts";
 import type { WaitingRoom } from "../queues/waiting-room.ts";
 import { policyId } from "../routing-policy.ts";
 import type { Settings } from "../settings.ts";
-import { checkStore, connectStore } from "../store.ts";
+import { checkStore, connectBeside, connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
 import { openOutboxTransfer, openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
@@ -38,7 +42,13 @@ const WRITE_BACK_MS = 500;
 const MAX_OUTBOX = 50_000;
 
 export function createBridge(settings: Settings, context: Context): Service & { detail(): string } {
-  const counts = { messages: 0, groups: 0, again: 0, deadLetters: 0, captureUntrusted: 0 };
+  const counts = { messages: 0, groups: 0, again: 0, handed: 0, deadLetters: 0, captureUntrusted: 0 };
+  /** What is read; exactly one of the two topics, or there would be two results of a group. */
+  const source =
+    settings.assessmentTasks === "read"
+      ? { topic: TOPICS.tasks, read: readTask, leftToUs: true }
+      : { topic: TOPICS.detections, read: readDetection, leftToUs: false };
+  const writesTasks = settings.assessmentTasks === "write";
   const keys = createKeySetWatch(settings, context);
   const cameras = settings.cameras ? readCameras(settings.cameras) : [];
   /** Policies that no key group may serve, in words. */
@@ -55,8 +65,11 @@ export function createBridge(settings: Settings, context: Context): Service & { 
 
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
     const topics = await acquired.start(openTopicLog(settings, url, context));
-    const used = [TOPICS.detections, TOPICS.results, ...(settings.olderConsumers ? [TOPICS.revisions] : [])];
-    for (const topic of used) await topics.ensureTopic(topic);
+    // What was to be handed over before the setting was changed still goes.
+    const handsOver = writesTasks || (await redis.xlen(KEYS.tasksOutbox)) > 0;
+    const results = settings.olderConsumers ? [TOPICS.results, TOPICS.revisions] : [TOPICS.results];
+    for (const topic of [source.topic, ...results, ...(handsOver ? [TOPICS.tasks] : [])])
+      await topics.ensureTopic(topic);
 
     const quota = createQuota(redis, context.clock);
     const room = createWaitingRoom(redis, { maxWaiting: settings.maxWaiting });
@@ -93,16 +106,31 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     );
 
     const deaths = acquired.add(collectDeaths(signals), "announced deaths", (d) => d.off());
-    const parts = await writeBackParts(redis, topics, acquired, signal);
+    const older = {
+      olderRedis: settings.olderConsumers
+        ? acquired.add(connectBeside(settings.olderRedisUrl ?? url, context), "older Redis", (r) => r.disconnect())
+        : undefined,
+      resultsTopic: TOPICS.results,
+      revisionsTopic: settings.olderConsumers ? TOPICS.revisions : TOPICS.results,
+    };
+    const outcomes = { ...(await outboxParts(KEYS.outbox, redis, topics, acquired, signal)), ...older };
+    const storeNow = () => storeNowMs(redis);
     // A transfer to brokers that are away ends when its connections, acquired before it, are released.
-    during(acquired, context, signal, "write back", (until) => writeBack(parts, context, until), WRITE_BACK_MS);
+    const writingBack = (until: AbortSignal) => writeBack({ ...outcomes, storeNowMs: storeNow }, context, until);
+    during(acquired, context, signal, "write back", writingBack, WRITE_BACK_MS);
+    if (handsOver) {
+      const tasks = await outboxParts(KEYS.tasksOutbox, redis, topics, acquired, signal);
+      const handingOver = (until: AbortSignal) =>
+        handOver({ ...tasks, tasksTopic: TOPICS.tasks, images }, context, until);
+      during(acquired, context, signal, "handing over", handingOver, WRITE_BACK_MS);
+    }
     run("fan out", fanOut({ quota, queues, woken: (until) => signalled(signals, KEYS.wake, until) }, context, signal));
     run(
       "sweep",
       loop(context, signal, "sweep", () => sweepOnce(room, deaths, signal, context)),
     );
     await redis.del(KEYS.keyGroups); // what an earlier set of groups left
-    const publish = snapshotPublisher(quota, redis, () => storeNowMs(redis));
+    const publish = snapshotPublisher(quota, redis, storeNow);
     await publish();
     run(
       "snapshot",
@@ -112,9 +140,10 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       }),
     );
 
-    const readers = used.map((topic) => ({
-      ...{ topic, group: topic === TOPICS.detections ? settings.bridgeGroup : settings.resultsGroup },
-    }));
+    const readers = [
+      { topic: source.topic, group: settings.bridgeGroup },
+      ...results.map((topic) => ({ topic, group: settings.resultsGroup })),
+    ];
     during(acquired, context, signal, "lags", (until) => tellLags({ topics, redis, readers }, context, until));
 
     // A removed group's tasks go back in the same step; new groups are known from then on.
@@ -125,16 +154,19 @@ export function createBridge(settings: Settings, context: Context): Service & { 
       }, until),
     );
 
-    const detections = topics.subscribe(TOPICS.detections, {
+    const detections = topics.subscribe(source.topic, {
       group: settings.bridgeGroup,
       consumer: instanceName("bridge"),
-      onPoison: (message) => failGroups(message, POISON, room),
+      onPoison: (message) => failGroups(message, POISON, { ...source, room }),
     });
     run(
       "admission",
       admitDetections(
         {
           detections,
+          ...source,
+          isJudgedElsewhere: (id) => writesTasks && isInShare(id, settings.assessmentTasksShare),
+          inlineImages: settings.inlineImages,
           room,
           images,
           policyOf: (id) => policyOf(id, cameras, { ...settings, routing: routing.policy ?? {} }),
@@ -150,6 +182,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     detail: () =>
       [
         `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.again} of them came again, ${counts.deadLetters} dead letters, ${counts.captureUntrusted} capture times not believed`,
+        writesTasks ? `${counts.handed} groups left to those who read ${TOPICS.tasks}` : undefined,
         keys.problem(),
         ...nowhere,
       ]
@@ -157,24 +190,21 @@ export function createBridge(settings: Settings, context: Context): Service & { 
         .join("; "),
   });
 
-  async function writeBackParts(commands: Redis, topics: TopicLog, acquired: Acquired, signal: AbortSignal) {
-    const blocking = acquired.add(await connectStore(storeUrl(settings), context, {}, signal), "outbox reader", (r) =>
-      r.disconnect(),
-    );
-    const transfer = acquired.add(
-      openOutboxTransfer(settings, commands, topics, KEYS.outbox, context),
-      "outbox transfer",
-      (t) => t.close(),
-    );
+  async function outboxParts(
+    outboxKey: string,
+    commands: Redis,
+    topics: TopicLog,
+    acquired: Acquired,
+    signal: AbortSignal,
+  ) {
+    const blocking = await connectStore(storeUrl(settings), context, {}, signal);
+    const transfer = openOutboxTransfer(settings, commands, topics, outboxKey, context);
     return {
-      redis: blocking,
+      redis: acquired.add(blocking, `reader of ${outboxKey}`, (r) => r.disconnect()),
       commands,
-      transfer,
-      resultsTopic: TOPICS.results,
-      revisionsTopic: TOPICS.revisions,
-      olderConsumers: settings.olderConsumers,
+      outboxKey,
+      transfer: acquired.add(transfer, `transfer of ${outboxKey}`, (t) => t.close()),
       instance: `${instanceName("bridge")}:${process.pid}`,
-      storeNowMs: () => storeNowMs(commands),
     };
   }
 }

@@ -10,10 +10,11 @@ import { createCameraDetector } from "../detector/detector.ts";
 import { createFfmpegSources } from "../detector/ffmpeg-frame-source.ts";
 import { checkFfmpeg } from "../detector/ffmpeg-process.ts";
 import { createInferencePool } from "../detector/inference-pool.ts";
+import { createOlderDetectionKeys } from "../detector/older-detection-key.ts";
 import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { type Service, service } from "../lifecycle.ts";
 import type { Settings } from "../settings.ts";
-import { checkStore, connectStore } from "../store.ts";
+import { checkStore, connectBeside, connectStore } from "../store.ts";
 import { openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
 import { imagesFolder, instanceName, storeUrl } from "./places.ts";
@@ -38,12 +39,22 @@ export function createDetector(settings: Settings, context: Context): Service & 
     const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
     const topics = await acquired.start(openTopicLog(settings, url, context));
     await topics.ensureTopic(TOPICS.detections);
+    const older =
+      settings.olderRedis === "none"
+        ? undefined
+        : acquired.add(connectBeside(settings.olderRedisUrl ?? url, context), "older readers' Redis", (r) =>
+            r.disconnect(),
+          );
     const detector = createCameraDetector(
       {
         instance: instanceName("detector"),
         cameras,
         defaultIntervalMs: settings.frameIntervalMs,
         hashCrops: settings.reuseSeconds > 0 || cameras.some((camera) => camera.reuseSeconds),
+        forOlder: {
+          inlineImages: settings.inlineImages,
+          olderKeys: older && createOlderDetectionKeys(older),
+        },
         pool: createInferencePool(model, context, settings.detectorThreads),
         sources: createFfmpegSources(ffmpegPath, context),
         topics,

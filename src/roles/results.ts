@@ -26,6 +26,7 @@ export function createResults(settings: Settings, context: Context): Service & {
       retentionMs,
       images: createFolderImageStore({ folder: imagesFolder(settings) }, context),
       imageLimits: { maxBytes: settings.imagesMaxBytes, maxAgeMs: FAILED_JOB_AGE_MS + 24 * HOUR_MS },
+      olderRedisUrl: settings.olderRedis === "all" ? (settings.olderRedisUrl ?? redisUrl) : undefined,
       countTasks: (redis) => {
         const room = createWaitingRoom(redis, { maxWaiting: settings.maxWaiting });
         return () => room.counts();

@@ -7,8 +7,9 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { loop, type Service, service } from "../lifecycle.ts";
-import { AssessmentResult, Outcome, Timings } from "../messages.ts";
+import { Outcome, Timings } from "../messages.ts";
 import { KEYS } from "../names.ts";
+import { readResult } from "../read-result.ts";
 import { connectStore, placeInStream } from "../store.ts";
 import { comparePositions, type Places, TOPICS, type TopicLog, type TopicMessage } from "../topics/topic-log.ts";
 import { Histogram } from "./histogram.ts";
@@ -96,9 +97,9 @@ export function createAudit(options: AuditOptions, context: Context): Audit {
 
   function onResult(message: TopicMessage): void {
     reached.results[message.shard] = message.position;
-    const parsed = AssessmentResult.safeParse(readJson(message.value));
-    if (!parsed.success) return;
-    const { taskId, revision, outcome, cameraId, metadata } = parsed.data;
+    const result = readResult(message);
+    if (typeof result === "string") return;
+    const { taskId, revision, outcome, cameraId, metadata } = result;
     if (!counts(String(cameraId))) return;
     if (!ledger.result(taskId, revision, outcome)) return;
     lastOutcomeMs = clock.monotonicMs();

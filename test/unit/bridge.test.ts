@@ -48,7 +48,7 @@ describe("reading a detection", () => {
     ["no JSON", "{"],
     ["no object", "[1]"],
     ["no camera", JSON.stringify(message({ cameraId: null }))],
-    ["no list of groups", JSON.stringify(message({ trafficGroups: undefined }))],
+    ["no list of groups", JSON.stringify(message({ trafficGroups: undefined, groupImages: [] }))],
   ])("%s: unreadable, with the reason", (_what, text) => {
     expect(read(text)).toMatchObject({ kind: "unreadable", why: expect.stringMatching(/./) });
   });
