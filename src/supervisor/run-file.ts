@@ -1,4 +1,4 @@
-/** data/run.json: where a running vigilane is, for `vigilane load` and others on this machine. */
+/** data/run.json: where a running vigilane is, for `vigilane load`, `pipeline-test` and others on this machine. */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
