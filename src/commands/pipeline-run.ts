@@ -129,7 +129,10 @@ async function readResults(topics: TopicLog, tally: Tally, acquired: Acquired, {
   const places = await topics.ends(TOPICS.results);
   const ended = new AbortController();
   const reading = (async () => {
-    for await (const message of topics.tail(TOPICS.results, places, ended.signal)) tally.result(message, clock.nowMs());
+    for await (const message of topics.tail(TOPICS.results, places, ended.signal)) {
+      tally.result(message, clock.nowMs());
+      log.debug({ camera: message.key, received: tally.results.received }, "a message on the results topic");
+    }
   })().catch((err: unknown) => log.warn({ err }, "results cannot be read any more"));
   acquired.add(reading, "reading results", (done) => {
     ended.abort();

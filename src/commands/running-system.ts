@@ -13,11 +13,11 @@ export interface RunningSystem {
 /** REDIS_URL, else what runs on the data folder; undefined: neither. Brokers that are set stay those that are set. */
 export function runningSystem(settings: Settings): RunningSystem | undefined {
   const run = readRunFile(settings.data);
-  const { redisUrl } = settings;
-  if (redisUrl !== undefined) return { settings, here: run?.redisUrl === redisUrl };
-  if (run === undefined) return undefined;
-  const kafkaBrokers = settings.kafkaBrokers.length > 0 ? settings.kafkaBrokers : run.kafkaBrokers;
-  return { settings: { ...settings, redisUrl: run.redisUrl, kafkaBrokers }, here: true };
+  const { redisUrl = run?.redisUrl } = settings;
+  if (redisUrl === undefined) return undefined;
+  const here = run?.redisUrl === redisUrl;
+  const kafkaBrokers = here && settings.kafkaBrokers.length === 0 ? run.kafkaBrokers : settings.kafkaBrokers;
+  return { settings: { ...settings, redisUrl, kafkaBrokers }, here };
 }
 
 /** Throws SETTINGS_INVALID, which says what to do. */

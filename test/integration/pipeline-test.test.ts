@@ -51,7 +51,8 @@ describe("on Redis Streams", () => {
   afterAll(() => world.stop());
 
   test("e2e: each group comes back once, judged; consumer sees the same meanwhile", async () => {
-    const consumer = run(["--mode", "consumer", "--duration", "600", "--json", "--redis-url", world.store.url]);
+    const watching = ["--mode", "consumer", "--duration", "600", "--json", "--log-level", "debug"];
+    const consumer = run([...watching, "--redis-url", world.store.url]);
     await consumer.said(/connected/);
     const { code, said, verdict } = await verdictOf(["--data", world.data, "--count", "6", "--duration", "2"]);
     expect(code, said).toBe(0);
@@ -68,6 +69,7 @@ describe("on Redis Streams", () => {
     }
     expect(latencyMs.roundTrip.p50).toBeGreaterThan(latencyMs.llm.p50 ?? Number.POSITIVE_INFINITY);
     // Ctrl-C ends the other one in order.
+    await consumer.said(/received=6/);
     consumer.child.kill("SIGINT");
     expect(await consumer.ended).toBe(0);
     const json = consumer.lines.slice(consumer.lines.indexOf("{"), consumer.lines.indexOf("}") + 1).join("\n");
