@@ -1,4 +1,4 @@
-/** The command line: `vigilane up | load | try | doctor | keys | topics | dlq | kafka-local | <role> | --help | --version`. */
+/** The command line: `vigilane up | load | pipeline-test | try | doctor | keys | topics | dlq | kafka-local | <role> | --help | --version`. */
 import { errorCode, explain } from "./errors.ts";
 import { ROLES, type Role } from "./settings.ts";
 import { version } from "./version.ts";
@@ -20,6 +20,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return (await import("./commands/up.ts")).up(rest);
     case "load":
       return (await import("./commands/load.ts")).load(rest);
+    case "pipeline-test":
+      return (await import("./commands/pipeline-test.ts")).pipelineTest(rest);
     case "try":
       return (await import("./commands/try.ts")).tryImage(rest);
     case "doctor":

@@ -2,6 +2,7 @@
 import { describeSettings } from "../config.ts";
 import { KAFKA_LOCAL_HELP } from "./kafka-local.ts";
 import { keysHelp } from "./keys-help.ts";
+import { PIPELINE_TEST_HELP } from "./pipeline-test.ts";
 import { dlqHelp, topicsHelp } from "./topics-help.ts";
 
 const COMMANDS: readonly [usage: string, meaning: string][] = [
@@ -13,6 +14,10 @@ const COMMANDS: readonly [usage: string, meaning: string][] = [
   [
     "load --cameras 50 --rate 0.5 --for 60",
     "Offers made-up detections to the running system and reports. Also: --constant, --groups N, --report FILE.",
+  ],
+  [
+    "pipeline-test --mode e2e --count 10",
+    "Sends some made-up detections through the running system and says whether each came back judged. `pipeline-test --help`.",
   ],
   ["try IMAGE", "Judges one picture with the configured key, step by step."],
   [
@@ -40,6 +45,7 @@ export function help(command?: string, rest: readonly string[] = []): string {
   if (command === "topics") return topicsHelp(rest[0]);
   if (command === "dlq") return dlqHelp(rest[0]);
   if (command === "kafka-local") return KAFKA_LOCAL_HELP;
+  if (command === "pipeline-test") return PIPELINE_TEST_HELP;
   const lines = [
     "vigilane watches many traffic and safety cameras with a vision LLM, in real time, within the quotas that providers give.",
     "",

@@ -13,10 +13,10 @@ import { createCameraLoad } from "../simulator/camera-load.ts";
 import { createAudit } from "../supervisor/audit.ts";
 import { quotaWarning } from "../supervisor/capacity.ts";
 import { faultsOf, showReport } from "../supervisor/report.ts";
-import { settingsOfRunning } from "../supervisor/run-file.ts";
 import { onStopSignals } from "../supervisor/stop-signals.ts";
 import { prettyLine } from "../supervisor/terminal.ts";
 import { openTopicLog } from "../topics/open-topic-log.ts";
+import { nothingRuns, runningSystem } from "./running-system.ts";
 
 /** What is offered. `rate`: groups a second of each camera. */
 export interface Offer {
@@ -33,7 +33,7 @@ const DEFAULTS = { cameras: 50, rate: 0.5, seconds: 60, seed: 1 };
 export async function load(argv: readonly string[]): Promise<number> {
   const loaded = loadSettings(argv, process.env, { rate: "string", seed: "string", constant: "boolean" });
   const offer = offerOf(loaded);
-  const settings = runningSystem(loaded.settings);
+  const { settings } = runningSystem(loaded.settings) ?? nothingRuns(loaded.settings);
   const log = createLogger("load", settings.logLevel, { write: (line) => say(prettyLine(line.trimEnd(), "load")) });
   const context: Context = { clock: systemClock, log };
   const groupsPerSecond = offer.cameras * offer.rate;
@@ -111,20 +111,6 @@ export function offerOf({ settings, origins, own }: Pick<LoadedSettings, "settin
     throw new VigilaneError("SETTINGS_INVALID", `${faults.length} settings are wrong:\n  - ${faults.join("\n  - ")}`);
   }
   return offer;
-}
-
-/** The settings with the running system's store and brokers: REDIS_URL, else what runs on the data folder. */
-function runningSystem(settings: Settings): Settings {
-  if (settings.redisUrl !== undefined) return settings;
-  const running = settingsOfRunning(settings);
-  if (running) return running;
-  throw new VigilaneError(
-    "SETTINGS_INVALID",
-    `no vigilane runs on the data folder ${settings.data}, and there is no REDIS_URL`,
-    {
-      remedy: "Start it first (`npm start`), or give --data or --redis-url of the one that runs.",
-    },
-  );
 }
 
 const say = (text: string) => void process.stdout.write(`${text}\n`);

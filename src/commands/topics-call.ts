@@ -4,13 +4,13 @@ import { type Context, createLogger, systemClock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { Acquired } from "../lifecycle.ts";
 import type { Settings } from "../settings.ts";
-import { settingsOfRunning } from "../supervisor/run-file.ts";
 import { onStopSignals } from "../supervisor/stop-signals.ts";
 import { prettyLine } from "../supervisor/terminal.ts";
 import { type TopicNames, wireName } from "../topic-names.ts";
 import { openTopicLog, openTopicTools } from "../topics/open-topic-log.ts";
 import type { TopicLog } from "../topics/topic-log.ts";
 import type { TopicTools } from "../topics/topic-tools.ts";
+import { runningSystem } from "./running-system.ts";
 
 export interface TopicsCall {
   settings: Settings;
@@ -34,7 +34,7 @@ export async function withTopics(
   { settings: given, operands, own }: LoadedSettings,
   command: (call: TopicsCall) => Promise<unknown>,
 ): Promise<number> {
-  const settings = runningSystem(given);
+  const settings = whereTopicsAre(given);
   const output = { write: (line: string) => void process.stderr.write(`${prettyLine(line.trimEnd(), "topics")}\n`) };
   const log = createLogger("topics", settings.logLevel === "info" ? "warn" : settings.logLevel, output);
   const context: Context = { clock: systemClock, log };
@@ -63,10 +63,10 @@ export async function withTopics(
 }
 
 /** The settings with the store that the topics are in: REDIS_URL, else what runs on the data folder. With brokers none is needed. */
-function runningSystem(settings: Settings): Settings {
+function whereTopicsAre(settings: Settings): Settings {
   if (settings.kafkaBrokers.length > 0 || settings.redisUrl !== undefined) return settings;
-  const running = settingsOfRunning(settings);
-  if (running) return running;
+  const running = runningSystem(settings);
+  if (running) return running.settings;
   throw new VigilaneError(
     "SETTINGS_INVALID",
     `there are neither KAFKA_BROKERS nor a REDIS_URL, and no vigilane runs on the data folder ${settings.data}`,

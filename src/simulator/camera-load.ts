@@ -22,8 +22,12 @@ export interface LoadCrop {
 }
 
 export interface CameraLoadOptions {
-  /** How many cameras; their ids are `load-001` and so on. */
+  /** How many cameras; their ids are the prefix and a number from 001. */
   cameras: number;
+  /** Begins the cameras' ids: by it everybody can tell them from real ones. Default "load-". */
+  prefix?: string;
+  /** Number of the first message, which its track ids are made of: two loads of the same cameras are to have others. Default 0. */
+  firstNth?: number;
   /** Groups a second of each camera; 50 cameras at 0.5 are 25 groups a second. One group a message. */
   rate: number;
   seconds: number;
@@ -35,7 +39,8 @@ export interface CameraLoadOptions {
   crops: readonly LoadCrop[];
   /** Started by the caller. */
   topics: Pick<TopicLog, "publish">;
-  images: Pick<ImageStore, "put">;
+  /** Absent: the crops travel inside the messages, for a system whose image store cannot be reached from here. */
+  images?: Pick<ImageStore, "put">;
   /** Once a second, and at the end. */
   onProgress?: (progress: LoadProgress) => void;
   /** After each message was accepted by the topic. */
@@ -112,21 +117,25 @@ export interface Arrival {
   afterMs: number;
   cameraId: string;
   crop: LoadCrop;
-  /** From 0, one more for each arrival. */
+  /** One more for each arrival. */
   nth: number;
 }
 
 /** When what comes from where. Independent Poisson cameras together are one Poisson process with cameras drawn evenly. */
 export function* arrivalsOf(
-  options: Pick<CameraLoadOptions, "cameras" | "rate" | "seconds" | "arrivals" | "seed" | "crops">,
+  options: Pick<
+    CameraLoadOptions,
+    "cameras" | "prefix" | "firstNth" | "rate" | "seconds" | "arrivals" | "seed" | "crops"
+  >,
 ): Generator<Arrival> {
   const random = seededRandom(options.seed ?? 1);
+  const { prefix = "load-", firstNth = 0 } = options;
   const meanGapMs = 1_000 / (options.cameras * options.rate);
   let afterMs = options.arrivals === "constant" ? 0 : gap(random, meanGapMs);
   for (let nth = 0; afterMs < options.seconds * 1_000; nth += 1) {
     const camera = options.arrivals === "constant" ? nth % options.cameras : Math.floor(random() * options.cameras);
     const crop = options.crops[Math.floor(random() * options.crops.length)];
-    if (crop) yield { afterMs, cameraId: `load-${String(camera + 1).padStart(3, "0")}`, crop, nth };
+    if (crop) yield { afterMs, cameraId: prefix + String(camera + 1).padStart(3, "0"), crop, nth: firstNth + nth };
     afterMs = options.arrivals === "constant" ? (nth + 1) * meanGapMs : afterMs + gap(random, meanGapMs);
   }
 }
@@ -142,7 +151,9 @@ async function detectionOf(
   nowMs: number,
 ): Promise<Detection> {
   const messageId = randomUUID();
-  const imageUrl = await images.put(cameraId, `${messageId}_group1`, crop.jpeg);
+  const image = images
+    ? { imageUrl: await images.put(cameraId, `${messageId}_group1`, crop.jpeg) }
+    : { imageBase64: crop.jpeg.toString("base64") };
   const detectedObjects = crop.objects.map((object, i) => ({ ...object, trackId: nth * 1_000 + i + 1 }));
   const confidences = crop.objects.map(({ confidence }) => confidence);
   return {
@@ -165,6 +176,6 @@ async function detectionOf(
         ...(crop.features && { features: crop.features }),
       },
     ],
-    groupImages: [{ groupIndex: 1, imageUrl }],
+    groupImages: [{ groupIndex: 1, ...image }],
   };
 }

@@ -1,8 +1,7 @@
-/** data/run.json: where a running vigilane is, for `vigilane load` and others on this machine. */
+/** data/run.json: where a running vigilane is, for `vigilane load`, `pipeline-test` and others on this machine. */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import type { Settings } from "../settings.ts";
 
 export const RunFile = z.object({
   pid: z.number(),
@@ -37,12 +36,4 @@ export function readRunFile(data: string): RunFile | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** With the store and the brokers of what runs on the data folder, where the settings name no others; undefined: nothing runs there. */
-export function settingsOfRunning(settings: Settings): Settings | undefined {
-  const run = readRunFile(settings.data);
-  if (!run) return undefined;
-  const { redisUrl = run.redisUrl, kafkaBrokers } = settings;
-  return { ...settings, redisUrl, kafkaBrokers: kafkaBrokers.length > 0 ? kafkaBrokers : run.kafkaBrokers };
 }

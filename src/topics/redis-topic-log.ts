@@ -181,7 +181,7 @@ async function startUp(
   signal: AbortSignal,
 ): Promise<Started> {
   const commands = acquired.add(
-    await connectStore(redisUrl, context, { socketTimeout: SILENT_MS }),
+    await connectStore(redisUrl, context, { socketTimeout: SILENT_MS }, signal),
     "connection",
     (redis) => redis.disconnect(),
   );

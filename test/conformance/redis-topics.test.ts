@@ -31,6 +31,17 @@ async function topics(server: TestRedis, overrides: Partial<RedisTopicSettings> 
   };
 }
 
+test("a stop ends a start that waits for an absent store", { timeout: 3 * 5_000 }, async () => {
+  const away = { redisUrl: "redis://127.0.0.1:1", retentionMs: 3_600_000, maxBytesPerTopic: 1 << 28 };
+  const waits = Promise.withResolvers<void>();
+  const heard = pino({ level: "warn" }, { write: (line) => line.includes("the store is away") && waits.resolve() });
+  const log = createRedisTopicLog(away, { ...context, log: heard });
+  const started = log.start();
+  await waits.promise;
+  await log.stop();
+  await expect(started).rejects.toMatchObject({ code: "STOPPED" });
+});
+
 describe("on a server of their own", () => {
   test("trimming by age passes a group that has gone, and tells it how many messages it lost", async () => {
     const { log, reader, stored } = await topics(await startRedis(), { retentionMs: 400 });

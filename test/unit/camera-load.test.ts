@@ -118,6 +118,20 @@ test("each arrival is one detection of one group with its crop, captured when it
   expect(tasks).toEqual(other.published.map((one) => `${one.detection.messageId}_group1`));
 });
 
+test("without an image store the crops travel inside; cameras and tracks are of their own by setting", async () => {
+  const published: Detection[] = [];
+  const topics: CameraLoadOptions["topics"] = {
+    publish: async (_topic, messages) => {
+      for (const { value } of messages) published.push(Detection.parse(JSON.parse(value.toString())));
+    },
+  };
+  const own = { cameras: 2, rate: 1, seconds: 1, prefix: "test-", firstNth: 7, arrivals: "constant" } as const;
+  await createCameraLoad({ ...own, crops: [crop], topics }, sleeping()).run(never);
+  expect(published.map(({ cameraId }) => cameraId)).toEqual(["test-001", "test-002"]);
+  expect(published[0]?.groupImages).toEqual([{ groupIndex: 1, imageBase64: crop.jpeg.toString("base64") }]);
+  expect(published[0]?.detectedObjects[0]?.trackId).toBe(7_001);
+});
+
 test("a slow topic delays no arrival", async () => {
   const { promise: open, resolve: letGo } = Promise.withResolvers<void>();
   let begun = 0;
