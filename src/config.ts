@@ -140,7 +140,7 @@ function readFlags(argv: readonly string[], ownFlags: Record<string, "string" | 
 }
 
 const shown = (name: string, value: unknown) =>
-  name === "token"
+  name === "token" || name === "s3SecretAccessKey"
     ? "[redacted]"
     : name === "redisUrl"
       ? JSON.stringify(value)

@@ -37,11 +37,15 @@ const SECRET_PATHS = [
   "apiKey",
   "authorization",
   "token",
+  "secretAccessKey",
+  "s3SecretAccessKey",
   "headers.authorization",
   "*.secret",
   "*.apiKey",
   "*.authorization",
   "*.token",
+  "*.secretAccessKey",
+  "*.s3SecretAccessKey",
 ];
 
 const LONGEST_MESSAGE = 1_000;

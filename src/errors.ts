@@ -73,6 +73,17 @@ export const ERRORS = {
     blames: "setting",
     remedy: "Give this user the rights on the topics and groups that are named, or correct the broker's settings.",
   },
+  IMAGES_AWAY: {
+    retry: "later",
+    blames: "machine",
+    remedy: "Start the S3 server again, or correct VIGILANE_S3_ENDPOINT; everything goes on by itself when it is back.",
+  },
+  IMAGES_REFUSED: {
+    retry: "never",
+    blames: "setting",
+    remedy:
+      "Make the bucket, or correct VIGILANE_S3_BUCKET, _REGION, _ACCESS_KEY_ID and _SECRET_ACCESS_KEY; the key has to list, read, write and delete there.",
+  },
   FFMPEG_MISSING: { retry: "never", blames: "machine", remedy: "Install ffmpeg, or set FFMPEG_PATH." },
   MODEL_UNREADABLE: {
     retry: "never",

@@ -3,11 +3,10 @@ import { writeFileSync } from "node:fs";
 import { type LoadedSettings, loadSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
-import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { loadKeySet } from "../keys/load-key-set.ts";
 import { Acquired } from "../lifecycle.ts";
 import { ensureLoadCrops } from "../roles/load-crops.ts";
-import { imagesFolder } from "../roles/places.ts";
+import { openImageStore } from "../roles/open-image-store.ts";
 import type { Settings } from "../settings.ts";
 import { createCameraLoad } from "../simulator/camera-load.ts";
 import { createAudit } from "../supervisor/audit.ts";
@@ -59,7 +58,7 @@ async function offerAndReport(offer: Offer, settings: Settings, context: Context
   try {
     const { redisUrl = "" } = settings;
     const crops = await ensureLoadCrops(settings, context, stop.signal);
-    const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
+    const images = await acquired.start(openImageStore(settings, context));
     const topics = await acquired.start(openTopicLog(settings, redisUrl, context));
     const audit = createAudit(
       {
@@ -114,11 +113,19 @@ export function offerOf({ settings, origins, own }: Pick<LoadedSettings, "settin
 }
 
 /** The settings with the running system's store and brokers: REDIS_URL, else what runs on the data folder. */
-function runningSystem(settings: Settings): Settings {
+export function runningSystem(settings: Settings): Settings {
   if (settings.redisUrl !== undefined) return settings;
   const run = readRunFile(settings.data);
   if (run) {
     const { redisUrl, kafkaBrokers } = run;
+    // The key for the bucket is noted nowhere, so it cannot be taken from there.
+    if (run.s3Bucket !== (settings.s3Bucket ?? null)) {
+      throw new VigilaneError(
+        "SETTINGS_INVALID",
+        `the vigilane that runs on ${settings.data} keeps its crops in ${run.s3Bucket === null ? "the data folder" : `the S3 bucket ${run.s3Bucket}`}, and these settings name ${settings.s3Bucket ?? "no bucket"}`,
+        { remedy: "Give it the same s3… settings." },
+      );
+    }
     return { ...settings, redisUrl, ...(settings.kafkaBrokers.length === 0 && { kafkaBrokers }) };
   }
   throw new VigilaneError(

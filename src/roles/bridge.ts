@@ -6,7 +6,6 @@ import { fanOut } from "../bridge/fan-out.ts";
 import { writeBack } from "../bridge/write-back.ts";
 import { policyOf, readCameras, routingPolicies } from "../cameras.ts";
 import type { Context } from "../context.ts";
-import { createFolderImageStore } from "../images/folder-image-store.ts";
 import type { KeyChanges } from "../keys/key-changes.ts";
 import { createKeySetWatch } from "../keys/key-set-watch.ts";
 import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
@@ -24,7 +23,8 @@ import { followRun } from "../store-run.ts";
 import { openOutboxTransfer, openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
 import { snapshotPublisher } from "./key-group-snapshots.ts";
-import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+import { openImageStore } from "./open-image-store.ts";
+import { instanceName, storeUrl } from "./places.ts";
 
 const HOUR_MS = 3_600_000;
 const SWEEP_MS = 250;
@@ -50,7 +50,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     const signals = await connection("signals");
     await signals.subscribe(KEYS.wake, KEYS.roleDied);
 
-    const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
+    const images = await acquired.start(openImageStore(settings, context));
     const topics = await acquired.start(openTopicLog(settings, url, context));
     const used = [TOPICS.detections, TOPICS.results, ...(settings.olderConsumers ? [TOPICS.revisions] : [])];
     for (const topic of used) await topics.ensureTopic(topic);
