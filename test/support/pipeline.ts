@@ -8,10 +8,10 @@ import { join } from "node:path";
 import { pino } from "pino";
 import sharp from "sharp";
 import { type Context, systemClock } from "../../src/context.ts";
-import { createFolderImageStore } from "../../src/images/folder-image-store.ts";
 import type { Service } from "../../src/lifecycle.ts";
 import { AssessmentResult, type Detection } from "../../src/messages.ts";
 import { createBridge } from "../../src/roles/bridge.ts";
+import { openImageStore } from "../../src/roles/open-image-store.ts";
 import { createWorker } from "../../src/roles/worker.ts";
 import { Settings } from "../../src/settings.ts";
 import { SimulatorConfig } from "../../src/simulator/simulator-config.ts";
@@ -62,7 +62,7 @@ export async function startPipeline(
     simulatorUrl: new URL("/", provider.url).href,
     ...options.settings,
   };
-  const images = createFolderImageStore({ folder: join(data, "images") }, silent);
+  const images = openImageStore(settings, silent);
   const topics = createRedisTopicLog({ redisUrl: redis.url, retentionMs: 3_600_000, maxBytesPerTopic: 1e8 }, silent);
   const bridge = createBridge(settings, silent);
   const worker = createWorker(settings, silent);

@@ -11,6 +11,7 @@ import { dirname, join, relative } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { builtServer } from "../../scripts/s3-server.mjs";
 import type { S3Place } from "../../src/images/s3-image-store.ts";
+import type { Settings } from "../../src/settings.ts";
 import { findOnPath } from "../../src/supervisor/programs.ts";
 import { freePort } from "./redis.ts";
 
@@ -28,6 +29,7 @@ export interface TestS3 {
   bucket(): S3Place;
   /** The same, as a role's process reads it. */
   environmentOf(place: S3Place): Record<string, string>;
+  settingsOf(place: S3Place): Partial<Settings>;
   /** Puts files there, past the server. */
   putForeign(place: S3Place, keys: readonly string[], bytes?: number): void;
   /** What the bucket holds, sorted. */
@@ -89,6 +91,12 @@ export async function startS3(): Promise<TestS3> {
       VIGILANE_S3_ENDPOINT: endpoint,
       VIGILANE_S3_ACCESS_KEY_ID: KEY.id,
       VIGILANE_S3_SECRET_ACCESS_KEY: KEY.secret,
+    }),
+    settingsOf: ({ bucket }) => ({
+      s3Bucket: bucket,
+      s3Endpoint: endpoint,
+      s3AccessKeyId: KEY.id,
+      s3SecretAccessKey: KEY.secret,
     }),
     putForeign({ bucket }, keys, bytes = 9) {
       for (const key of keys) {
