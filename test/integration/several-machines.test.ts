@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -61,6 +61,7 @@ test.skipIf(!javaThere || !s3There)(
       VIGILANE_SIMULATOR_URL: new URL("/", provider.url).href,
       VIGILANE_KEYS: keys,
       VIGILANE_FRESHNESS_SECONDS: "0",
+      VIGILANE_LOG_LEVEL: "trace",
     };
 
     const machines = await Promise.all(MACHINES.map((machine) => startMachine(machine, folder, shared)));
@@ -122,9 +123,13 @@ test.skipIf(!javaThere || !s3There)(
         return bridges.map(({ detail }) => Number(/^(\d+) groups admitted/.exec(detail)?.[1]) > 0);
       })
       .toEqual([true, true]);
-    for (const { data } of machines) expect(readdirSync(data)).not.toContain("images");
     for (const { child } of machines) child.kill("SIGTERM");
     expect(await Promise.all(machines.map(({ gone }) => gone))).toEqual(machines.map(() => 0));
+    for (const { data, said } of machines) {
+      expect(readdirSync(data)).not.toContain("images");
+      expect(said()).toContain("ready");
+      expect([said(), ...filesIn(data)].filter((text) => text.includes(s3.key.secret))).toEqual([]);
+    }
   },
   120_000,
 );
@@ -134,6 +139,7 @@ interface Machine {
   child: ChildProcess;
   data: string;
   url: string;
+  said: () => string;
   /** Its exit code. */
   gone: Promise<number | null>;
 }
@@ -153,11 +159,12 @@ async function startMachine(instance: string, folder: string, shared: Record<str
   const child = spawn(process.execPath, [MAIN, role, "--data", data, "--port", String(port)], {
     cwd: data,
     env,
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["ignore", "pipe", "pipe"],
   });
   onTestFinished(() => void child.kill("SIGKILL"));
   const gone = once(child, "exit").then(([code]) => code as number | null);
   let said = "";
+  child.stderr?.on("data", (text: Buffer) => (said += text.toString()));
   await new Promise<void>((resolve, reject) => {
     gone.then((code) => reject(new Error(`${instance} ended (${code}): ${said}`)), reject);
     child.stdout?.on("data", (text: Buffer) => {
@@ -165,8 +172,13 @@ async function startMachine(instance: string, folder: string, shared: Record<str
       if (said.includes('"msg":"ready"')) resolve();
     });
   });
-  return { role, child, data, url: `http://127.0.0.1:${port}`, gone };
+  return { role, child, data, url: `http://127.0.0.1:${port}`, said: () => said, gone };
 }
+
+const filesIn = (folder: string) =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((file) => readFileSync(join(file.parentPath, file.name), "utf8"));
 
 async function aCrop() {
   const jpeg = await sharp({ create: { width: 64, height: 48, channels: 3, background: "#567" } })
