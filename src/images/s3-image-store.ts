@@ -7,7 +7,7 @@
  */
 import type { S3Client } from "@aws-sdk/client-s3";
 import type { Context } from "../context.ts";
-import { VigilaneError } from "../errors.ts";
+import { type ErrorCode, explain, VigilaneError } from "../errors.ts";
 import { service } from "../lifecycle.ts";
 import { IMAGE_REFERENCE, type ImageStore, jpegName, partsOf, safeName, toHour } from "./image-store.ts";
 
@@ -39,6 +39,10 @@ const SOCKETS = 64;
 /** Whoever only asks is told sooner. */
 const ASK_MS = 3_000;
 
+/** Its only lines are about many requests waiting for a socket, and by default they go to the console. */
+const nothing = () => {};
+const SILENT = { trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
+
 interface Listed {
   key: string;
   bytes: number;
@@ -55,17 +59,30 @@ export function createS3ImageStore(place: S3Place, context: Context): ImageStore
     } catch (error) {
       // Who is refused now is refused for ever; a server that is away comes back, and each call asks it anew.
       if (!(error instanceof VigilaneError) || error.code !== "IMAGES_AWAY") throw error;
-      context.log.warn({ err: error }, "the images' S3 server is away");
+      noteFault(error);
     }
   });
+  let fault: ErrorCode | undefined;
+
+  /** Once, and not for each crop. */
+  function noteFault(error: VigilaneError): void {
+    if (error.code === fault || error.code === "IMAGE_GONE") return;
+    fault = error.code;
+    context.log.warn({ code: fault }, explain(error));
+  }
 
   /** The SDK's errors become ours. IMAGE_GONE only where the reference is given. */
   async function call<T>(work: (sdk: Sdk, client: S3Client) => Promise<T>, reference?: string): Promise<T> {
     if (!connected) throw new VigilaneError("STOPPED", "the image store is not started");
     try {
-      return await work(connected.sdk, connected.client);
+      const done = await work(connected.sdk, connected.client);
+      if (fault) context.log.info({}, `the images' ${showPlace(place)} can be used again`);
+      fault = undefined;
+      return done;
     } catch (error) {
-      throw toOurs(error, place, reference);
+      const ours = toOurs(error, place, reference);
+      noteFault(ours);
+      throw ours;
     }
   }
 
@@ -164,6 +181,7 @@ async function connect({ endpoint, region, pathStyle, key }: S3Place, tryMs = TR
       socketTimeout: tryMs,
       httpAgent: { keepAlive: true, maxSockets: SOCKETS },
       httpsAgent: { keepAlive: true, maxSockets: SOCKETS },
+      logger: SILENT,
     },
     // Checksums of AWS' own kind are refused by other servers, older ones above all.
     requestChecksumCalculation: "WHEN_REQUIRED",

@@ -92,7 +92,11 @@ describe.skipIf(!s3There)("on a real S3 server", () => {
   test("while the server is away every call says so within seconds, and goes on when it is back", async () => {
     const own = await startS3();
     onTestFinished(() => own.stop());
-    const store = await opened(own.bucket());
+    const lines: string[] = [];
+    const told = pino({ level: "info" }, { write: (line) => lines.push(line) });
+    const store = createS3ImageStore(own.bucket(), { clock: systemClock, log: told });
+    onTestFinished(() => store.stop());
+    await store.start();
     const reference = await store.put("c", "m", jpeg);
     await own.halt();
     const since = performance.now();
@@ -112,6 +116,11 @@ describe.skipIf(!s3There)("on a real S3 server", () => {
     await own.start();
     expect(await store.get(reference)).toEqual(jpeg);
     expect(await later.get(reference)).toEqual(jpeg);
+    // Two lines in all, however many crops there were meanwhile.
+    expect(lines).toEqual([
+      expect.stringMatching(/cannot be reached.*IMAGES_AWAY.*Start the S3 server again/),
+      expect.stringContaining("can be used again"),
+    ]);
   });
 });
 
