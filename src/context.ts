@@ -41,6 +41,8 @@ const SECRET_PATHS = [
   "passphrase",
   "kafkaPassword",
   "kafkaKeyPassphrase",
+  "secretAccessKey",
+  "s3SecretAccessKey",
   "headers.authorization",
   "*.secret",
   "*.apiKey",
@@ -50,6 +52,8 @@ const SECRET_PATHS = [
   "*.passphrase",
   "*.kafkaPassword",
   "*.kafkaKeyPassphrase",
+  "*.secretAccessKey",
+  "*.s3SecretAccessKey",
 ];
 
 const LONGEST_MESSAGE = 1_000;

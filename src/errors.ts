@@ -130,6 +130,17 @@ export const ERRORS = {
     blames: "nobody",
     remedy: "Stop the group's consumers first; --force takes what they have out from them.",
   },
+  IMAGES_AWAY: {
+    retry: "later",
+    blames: "machine",
+    remedy: "Start the S3 server again, or correct VIGILANE_S3_ENDPOINT; everything goes on by itself when it is back.",
+  },
+  IMAGES_REFUSED: {
+    retry: "never",
+    blames: "setting",
+    remedy:
+      "Make the bucket, or correct VIGILANE_S3_BUCKET, _REGION, _ACCESS_KEY_ID and _SECRET_ACCESS_KEY; the key has to list, read, write and delete there.",
+  },
   FFMPEG_MISSING: { retry: "never", blames: "machine", remedy: "Install ffmpeg, or set FFMPEG_PATH." },
   MODEL_UNREADABLE: {
     retry: "never",

@@ -184,7 +184,41 @@ export const Settings = z.object({
   imagesMaxBytes: number()
     .pipe(z.number().int().min(1_000_000))
     .default(2 * 1024 ** 3)
-    .describe("Bytes that crops may take on disk. Default 2 GiB."),
+    .describe("Bytes that crops may take, on disk or on S3. Default 2 GiB."),
+  s3Bucket: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "is no bucket's name: 3 to 63 of a-z, 0-9, dots and hyphens")
+    .optional()
+    .describe(
+      "Bucket of an S3 server that keeps the crops, for several machines; it has to be there. Default none: they are in the data folder.",
+    ),
+  s3Endpoint: z
+    .url({ protocol: /^https?$/ })
+    .refine((url) => !/[@?#]/.test(url), "has to be an address alone, without user, password and query")
+    .optional()
+    .describe("Address of the S3 server (https://s3.example.org). Default: AWS' own of the region."),
+  s3Region: z
+    .string()
+    .min(1)
+    .default("us-east-1")
+    .describe("Region that the S3 server counts the bucket to. Default us-east-1, as most servers of one's own do."),
+  s3AccessKeyId: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Id of the key for the bucket: it has to list, read, write and delete there. Default: what AWS' own chain finds (its variables, its profile, the machine's role).",
+    ),
+  s3SecretAccessKey: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("The key's secret, or file:/path of the file that holds it. Needs s3AccessKeyId."),
+  s3PathStyle: flag()
+    .optional()
+    .describe(
+      "Whether the bucket stands in the path (endpoint/bucket/…) or in the host's name (bucket.endpoint/…, which then needs such a name). Default: in the path where s3Endpoint is set.",
+    ),
   topicRetentionHours: number()
     .pipe(z.number().min(0.01).max(168))
     .default(1)

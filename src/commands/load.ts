@@ -3,11 +3,10 @@ import { writeFileSync } from "node:fs";
 import { type LoadedSettings, loadSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
-import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { loadKeySet } from "../keys/load-key-set.ts";
 import { Acquired } from "../lifecycle.ts";
 import { ensureLoadCrops } from "../roles/load-crops.ts";
-import { imagesFolder } from "../roles/places.ts";
+import { openImageStore } from "../roles/open-image-store.ts";
 import type { Settings } from "../settings.ts";
 import { createCameraLoad } from "../simulator/camera-load.ts";
 import { createAudit } from "../supervisor/audit.ts";
@@ -59,7 +58,7 @@ async function offerAndReport(offer: Offer, settings: Settings, context: Context
   try {
     const { redisUrl = "" } = settings;
     const crops = await ensureLoadCrops(settings, context, stop.signal);
-    const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
+    const images = await acquired.start(openImageStore(settings, context));
     const topics = await acquired.start(openTopicLog(settings, redisUrl, context));
     const audit = createAudit(
       {

@@ -2,12 +2,11 @@
 import type { Context } from "../context.ts";
 import { errorCode, VigilaneError } from "../errors.ts";
 import { RoleHealth } from "../events.ts";
-import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { Acquired, abortOf, within } from "../lifecycle.ts";
 import { Detection } from "../messages.ts";
 import { KEYS } from "../names.ts";
 import { ensureLoadCrops } from "../roles/load-crops.ts";
-import { imagesFolder } from "../roles/places.ts";
+import { openImageStore } from "../roles/open-image-store.ts";
 import type { Settings } from "../settings.ts";
 import { type CameraLoad, createCameraLoad } from "../simulator/camera-load.ts";
 import { connectStore } from "../store.ts";
@@ -110,10 +109,10 @@ function noting(topics: TopicLog, tally: Tally, { clock }: Context): Pick<TopicL
   };
 }
 
-/** Where the system runs on this data folder, crops go into its image store, as its detector's do; else into the messages. */
+/** Where the system runs on this data folder, or crops are on S3, they go into its image store, as its detector's do; else into the messages. */
 async function imagesOf({ settings, here }: RunningSystem, acquired: Acquired, context: Context) {
-  if (!here) return {};
-  return { images: await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context)) };
+  if (!here && settings.s3Bucket === undefined) return {};
+  return { images: await acquired.start(openImageStore(settings, context)) };
 }
 
 /** Resolves when all was accepted or refused, after `withinMs`, or when interrupted. */

@@ -10,6 +10,7 @@ import { errorCode, explain, VigilaneError } from "../errors.ts";
 import type { RoleHealth } from "../events.ts";
 import { type Service, within } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
+import { imagePlace } from "../roles/open-image-store.ts";
 import type { Role, Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 
@@ -40,6 +41,8 @@ export async function runRole(role: Role, argv: readonly string[]): Promise<numb
       remedy: "Set REDIS_URL or --redis-url, or run everything with `vigilane up`.",
     });
   }
+  // Before it waits for its store, or is refused by a server that nobody meant.
+  if (role !== "store" && role !== "provider") imagePlace(settings);
   return runProcess(role, settings, WIRING[role]);
 }
 

@@ -10,12 +10,23 @@ export interface RunningSystem {
   here: boolean;
 }
 
-/** REDIS_URL, else what runs on the data folder; undefined: neither. Brokers that are set stay those that are set. */
+/**
+ * REDIS_URL, else what runs on the data folder; undefined: neither. Brokers that are set stay those that are set. Throws
+ * SETTINGS_INVALID where the one that runs here keeps its crops elsewhere.
+ */
 export function runningSystem(settings: Settings): RunningSystem | undefined {
   const run = readRunFile(settings.data);
   const { redisUrl = run?.redisUrl } = settings;
   if (redisUrl === undefined) return undefined;
   const here = run?.redisUrl === redisUrl;
+  // The key for the bucket is noted nowhere, so it cannot be taken from there.
+  if (here && run.s3Bucket !== (settings.s3Bucket ?? null)) {
+    throw new VigilaneError(
+      "SETTINGS_INVALID",
+      `the vigilane that runs on ${settings.data} keeps its crops in ${run.s3Bucket === null ? "the data folder" : `the S3 bucket ${run.s3Bucket}`}, and these settings name ${settings.s3Bucket ?? "no bucket"}`,
+      { remedy: "Give it the same s3… settings." },
+    );
+  }
   const kafkaBrokers = here && settings.kafkaBrokers.length === 0 ? run.kafkaBrokers : settings.kafkaBrokers;
   return { settings: { ...settings, redisUrl, kafkaBrokers }, here };
 }

@@ -7,8 +7,10 @@ import { loadSettings } from "../config.ts";
 import { type Context, systemClock } from "../context.ts";
 import { type ErrorCode, explain, type VigilaneError } from "../errors.ts";
 import { refuseOpenHost } from "../gateway/auth.ts";
+import { askS3 } from "../images/s3-image-store.ts";
 import { fewKeysWarning, type KeySet, loadKeySet } from "../keys/load-key-set.ts";
 import type { KeyGroup } from "../queues/key-groups.ts";
+import { imagePlace } from "../roles/open-image-store.ts";
 import type { Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 import { dayCapWarnings, pageUrl, readyLine } from "../supervisor/announcement.ts";
@@ -40,8 +42,10 @@ export async function up(argv: readonly string[]): Promise<number> {
   refuseOpenHost(settings);
   refuseEndlessReport(settings);
   refuseOwnKafka(settings);
-  // A role alone waits for its broker; who starts everything is told at once.
+  const images = imagePlace(settings);
+  // A role alone waits for its broker and its images' server; who starts everything is told at once.
   if (settings.kafkaBrokers.length > 0) await askKafka(kafkaConnectionOf(settings), context);
+  if (images.kind === "s3") await askS3(images);
   const { set, needsProvider } = await readKeys(settings); // reports its faults before anything is started
   const file = camerasFile(settings);
   if (file !== undefined) settings.cameras = file; // the roles read the same one
@@ -203,10 +207,10 @@ async function gatewayReady(settings: Settings, { log }: Terminal, { clock }: Co
 
 /** run.json, the lock's answer, and the one line with the page's address. */
 function announce(supervisor: Supervisor, roles: readonly string[], lock: DataLock, terminal: Terminal): void {
-  const { data, redisUrl = "", kafkaBrokers } = supervisor.settings;
+  const { data, redisUrl = "", kafkaBrokers, s3Bucket = null } = supervisor.settings;
   const gatewayUrl = roles.includes("gateway") ? pageUrl(supervisor.settings) : null;
   const startedAt = new Date(systemClock.nowMs()).toISOString();
-  writeRunFile(data, { pid: process.pid, redisUrl, kafkaBrokers, gatewayUrl, startedAt });
+  writeRunFile(data, { pid: process.pid, redisUrl, kafkaBrokers, s3Bucket, gatewayUrl, startedAt });
   lock.tell({ pid: process.pid, url: gatewayUrl });
   terminal.say(
     gatewayUrl === null

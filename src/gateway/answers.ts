@@ -13,6 +13,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   NOT_FAILED: 409,
   IMAGE_GONE: 410,
   STORE_AWAY: 503,
+  IMAGES_AWAY: 503,
   TIMED_OUT: 503,
 };
 

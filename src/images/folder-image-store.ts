@@ -10,7 +10,7 @@ import { join, resolve } from "node:path";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { service } from "../lifecycle.ts";
-import { IMAGE_REFERENCE, type ImageStore, safeName } from "./image-store.ts";
+import { type ImageStore, jpegName, partsOf, safeName, toHour } from "./image-store.ts";
 
 /** A temporary file of this age belongs to a writer that died. */
 const ABANDONED_MS = 60_000;
@@ -32,7 +32,7 @@ export function createFolderImageStore({ folder }: { folder: string }, context: 
 
     async put(camera, name, jpeg) {
       const cameraName = safeName(camera);
-      const fileName = `${safeName(name.replace(/\.jpg$/i, ""))}.jpg`;
+      const fileName = jpegName(name);
       const nowMs = context.clock.nowMs();
       // An image that is put again after the turn of the hour is overwritten where it is, not doubled.
       const lastHour = toHour(nowMs - 3_600_000);
@@ -81,19 +81,9 @@ export function createFolderImageStore({ folder }: { folder: string }, context: 
 
 /** Throws IMAGE_FOREIGN for anything but our own spelling; the path is inside `root`, whatever the reference says. */
 function pathOf(root: string, reference: string): string {
-  const [, camera, hour, name] = IMAGE_REFERENCE.exec(reference) ?? [];
-  // The spelling alone would let the camera be "..".
-  if (camera === undefined || hour === undefined || name === undefined || camera !== safeName(camera)) {
-    throw new VigilaneError(
-      "IMAGE_FOREIGN",
-      `${JSON.stringify(reference.slice(0, 80))} is no reference into this image store`,
-    );
-  }
+  const { camera, hour, name } = partsOf(reference);
   return join(root, camera, hour, name);
 }
-
-/** yyyymmddhh in UTC. */
-const toHour = (ms: number) => new Date(ms).toISOString().replace(/[-T]/g, "").slice(0, 10);
 
 /** All or nothing under the file's name. A folder that a sweep found empty just now is made again. */
 async function writeWhole(folder: string, name: string, bytes: Buffer, writtenMs: number): Promise<void> {

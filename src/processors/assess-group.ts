@@ -77,7 +77,11 @@ async function callAndJudge(
   context: Context,
 ): Promise<JobReturn> {
   const picture = await loadPicture(task, parts.images);
-  if (picture instanceof VigilaneError) return await fail(lease, picture, null, job, parts);
+  if (picture instanceof VigilaneError) {
+    // A store that is away, or shut to this worker, says nothing about the task.
+    if (picture.blames !== "task") return await goBack(lease, null, explain(picture), job, parts);
+    return await fail(lease, picture, null, job, parts);
+  }
 
   const spent = await parts.quota.spend(lease, parts.worker, parts.callTimeoutMs, job.stalled);
   if (spent.kind === "failed") throw new VigilaneError("ATTEMPTS_EXHAUSTED", "ended as failed when its worker died");
@@ -122,7 +126,7 @@ async function loadPicture(task: AssessmentTask, images: ImageStore): Promise<st
     const type = bytes[0] === 0x89 ? "png" : "jpeg";
     return `data:image/${type};base64,${bytes.toString("base64")}`;
   } catch (error) {
-    if (error instanceof VigilaneError && error.retry === "never") return error;
+    if (error instanceof VigilaneError) return error;
     throw error;
   }
 }

@@ -40,7 +40,10 @@ export async function endImages(
   });
 }
 
-/** Returns how many. What is claimed here and not deleted, because the process died, goes by age. */
+/**
+ * Returns how many. What was claimed here and could not be deleted is due again; where the process died meanwhile, it goes
+ * by age.
+ */
 export async function removeDue(redis: Redis, images: ImageStore): Promise<number> {
   const [seconds] = await redis.time();
   let removed = 0;
@@ -49,7 +52,12 @@ export async function removeDue(redis: Redis, images: ImageStore): Promise<numbe
     if (due.length === 0) return removed;
     const claims = await Promise.all(due.map((reference) => redis.zrem(IMAGES_UNTIL, reference)));
     const ours = due.filter((_, i) => claims[i] === 1); // a retry by hand takes its crop off the list
-    await images.remove(ours);
+    try {
+      await images.remove(ours);
+    } catch (error) {
+      await redis.zadd(IMAGES_UNTIL, "NX", ...ours.flatMap((reference) => [Number(seconds) * 1000, reference]));
+      throw error;
+    }
     removed += ours.length;
   }
 }

@@ -10,7 +10,6 @@ import { readTask } from "../bridge/read-task.ts";
 import { writeBack } from "../bridge/write-back.ts";
 import { policyOf, readCameras, routingPolicies } from "../cameras.ts";
 import type { Context } from "../context.ts";
-import { createFolderImageStore } from "../images/folder-image-store.ts";
 import type { KeyChanges } from "../keys/key-changes.ts";
 import { createKeySetWatch } from "../keys/key-set-watch.ts";
 import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
@@ -28,7 +27,8 @@ import { followRun } from "../store-run.ts";
 import { openOutboxTransfer, openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
 import { snapshotPublisher } from "./key-group-snapshots.ts";
-import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+import { openImageStore } from "./open-image-store.ts";
+import { instanceName, storeUrl } from "./places.ts";
 import { tellLags } from "./topic-lags.ts";
 
 const HOUR_MS = 3_600_000;
@@ -63,7 +63,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     const signals = await connection("signals");
     await signals.subscribe(KEYS.wake, KEYS.roleDied);
 
-    const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
+    const images = await acquired.start(openImageStore(settings, context));
     const topics = await acquired.start(openTopicLog(settings, url, context));
     // What was to be handed over before the setting was changed still goes.
     const handsOver = writesTasks || (await redis.xlen(KEYS.tasksOutbox)) > 0;

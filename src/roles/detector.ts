@@ -11,13 +11,13 @@ import { createFfmpegSources } from "../detector/ffmpeg-frame-source.ts";
 import { checkFfmpeg } from "../detector/ffmpeg-process.ts";
 import { createInferencePool } from "../detector/inference-pool.ts";
 import { createOlderDetectionKeys } from "../detector/older-detection-key.ts";
-import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { type Service, service } from "../lifecycle.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectBeside, connectStore } from "../store.ts";
 import { openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
-import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+import { openImageStore } from "./open-image-store.ts";
+import { instanceName, storeUrl } from "./places.ts";
 
 export function createDetector(settings: Settings, context: Context): Service & { detail(): string } {
   let detail = () => "starting";
@@ -36,7 +36,7 @@ export function createDetector(settings: Settings, context: Context): Service & 
       (r) => r.disconnect(),
     );
     await checkStore(redis);
-    const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
+    const images = await acquired.start(openImageStore(settings, context));
     const topics = await acquired.start(openTopicLog(settings, url, context));
     await topics.ensureTopic(TOPICS.detections);
     const older =

@@ -3,17 +3,17 @@
 import type { Context } from "../context.ts";
 import { readToken, refuseOpenHost } from "../gateway/auth.ts";
 import { createGatewayService, type GatewayService } from "../gateway/gateway.ts";
-import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { createKeysAdmin } from "../keys/keys-admin.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { ROLES, type Settings } from "../settings.ts";
 import { version } from "../version.ts";
-import { imagesFolder, instanceName, pageFolder, storeUrl } from "./places.ts";
+import { openImageStore } from "./open-image-store.ts";
+import { instanceName, pageFolder, storeUrl } from "./places.ts";
 
 export function createGateway(settings: Settings, context: Context): GatewayService {
   refuseOpenHost(settings);
   const { port, host, allowedHosts, maxWaiting, frameIntervalMs } = settings;
-  const images = createFolderImageStore({ folder: imagesFolder(settings) }, context);
+  const images = openImageStore(settings, context);
   return createGatewayService(
     {
       redisUrl: storeUrl(settings),

@@ -1,7 +1,6 @@
 /** Where a role finds what it shares with the others. */
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { VigilaneError } from "../errors.ts";
 import type { Settings } from "../settings.ts";
@@ -15,8 +14,6 @@ export function storeUrl(settings: Pick<Settings, "redisUrl">): string {
   }
   return settings.redisUrl;
 }
-
-export const imagesFolder = (settings: Pick<Settings, "data">) => join(settings.data, "images");
 
 /**
  * This process among those of its role, stable over restarts: set by the supervisor, else one a machine. A second process

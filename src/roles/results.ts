@@ -1,7 +1,6 @@
 /** The role results. Wires topics, images and the waiting room's counts into it. */
 
 import type { Context } from "../context.ts";
-import { createFolderImageStore } from "../images/folder-image-store.ts";
 import type { Service } from "../lifecycle.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
@@ -9,7 +8,8 @@ import { createResultsService } from "../results/results.ts";
 import type { Settings } from "../settings.ts";
 import { openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
-import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+import { openImageStore } from "./open-image-store.ts";
+import { instanceName, storeUrl } from "./places.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -24,7 +24,7 @@ export function createResults(settings: Settings, context: Context): Service & {
       group: settings.resultsGroup,
       consumer: instanceName("results"),
       retentionMs,
-      images: createFolderImageStore({ folder: imagesFolder(settings) }, context),
+      images: openImageStore(settings, context),
       imageLimits: { maxBytes: settings.imagesMaxBytes, maxAgeMs: FAILED_JOB_AGE_MS + 24 * HOUR_MS },
       olderRedisUrl: settings.olderRedis === "all" ? (settings.olderRedisUrl ?? redisUrl) : undefined,
       countTasks: (redis) => {

@@ -1,7 +1,6 @@
 /** The worker's role: holds the keys, spends the leases, calls the vision LLM. */
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
-import { createFolderImageStore } from "../images/folder-image-store.ts";
 import { createKeySetWatch } from "../keys/key-set-watch.ts";
 import type { KeySet } from "../keys/load-key-set.ts";
 import { during, loop, type Service, service } from "../lifecycle.ts";
@@ -20,7 +19,8 @@ import { putBack } from "../queues/store-forgot.ts";
 import type { Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
-import { imagesFolder, instanceName, storeUrl } from "./places.ts";
+import { openImageStore } from "./open-image-store.ts";
+import { instanceName, storeUrl } from "./places.ts";
 
 /** Keys count as held for so long after the last word of their worker. */
 const HOLD_MS = 6_000;
@@ -38,7 +38,7 @@ export function createWorker(settings: Settings, context: Context): Service & { 
     const url = storeUrl(settings);
     const redis = acquired.add(await connectStore(url, context, {}, signal), "store connection", (r) => r.disconnect());
     const signals = acquired.add(await connectStore(url, context, {}, signal), "signals", (r) => r.disconnect());
-    const images = await acquired.start(createFolderImageStore({ folder: imagesFolder(settings) }, context));
+    const images = await acquired.start(openImageStore(settings, context));
     const callTimeoutMs = settings.callTimeoutSeconds * 1000;
     const clients = acquired.add(createVisionClients(callTimeoutMs, context), "vision clients", (c) => c.close());
     clients.use(groups);

@@ -10,9 +10,11 @@ import { checkFfmpeg } from "../detector/ffmpeg-process.ts";
 import { sourceToShown } from "../detector/source-to-shown.ts";
 import { VigilaneError } from "../errors.ts";
 import { refuseOpenHost } from "../gateway/auth.ts";
+import { askS3, showPlace } from "../images/s3-image-store.ts";
 import { fewKeysWarning, loadKeySet } from "../keys/load-key-set.ts";
 import { within } from "../lifecycle.ts";
 import { sustainedCallsPerSecond } from "../queues/key-groups.ts";
+import { imagePlace } from "../roles/open-image-store.ts";
 import { pageFolder } from "../roles/places.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectStore } from "../store.ts";
@@ -112,6 +114,12 @@ const CHECKS: Record<string, Check> = {
     const brokers = `${count} broker${count === 1 ? "" : "s"}`;
     return `${kafkaBrokers.join(",")} answers: ${brokers}, ${kafkaTls ? "TLS" : "no TLS"}, ${how}${open}`;
   },
+  images: async (settings, { env }) => {
+    const place = imagePlace(settings, env);
+    if (place.kind === "folder") return `in ${place.folder}`;
+    await askS3(place);
+    return `${showPlace(place)} answers`;
+  },
   keys: async (settings, { env }) => {
     const set = await loadKeySet(settings, { env });
     if (set.file === undefined) return "none is configured: a simulated provider judges";
@@ -156,9 +164,10 @@ const CHECKS: Record<string, Check> = {
       );
     }
   },
-  disk: ({ data, imagesMaxBytes }, { freeBytes }) => {
+  disk: ({ data, imagesMaxBytes, s3Bucket }, { freeBytes }) => {
     const free = freeBytes(existingAbove(data));
-    if (free >= LEAST_FREE_BYTES) return `${gib(free)} free (crops take up to ${gib(imagesMaxBytes)})`;
+    const crops = s3Bucket === undefined ? ` (crops take up to ${gib(imagesMaxBytes)})` : "";
+    if (free >= LEAST_FREE_BYTES) return `${gib(free)} free${crops}`;
     throw wrong(`only ${gib(free)} are free at ${data}`, "Free some space, or move the data folder with --data.");
   },
   clock: async ({ redisUrl }, { context }) => {

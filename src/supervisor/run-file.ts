@@ -9,6 +9,8 @@ export const RunFile = z.object({
   redisUrl: z.string(),
   /** Empty: the topics are in the store. */
   kafkaBrokers: z.array(z.string()).default([]),
+  /** Where the crops are; null: in the data folder. */
+  s3Bucket: z.string().nullable().default(null),
   /** Null: no gateway runs here. */
   gatewayUrl: z.string().nullable(),
   /** ISO 8601. */

@@ -10,6 +10,7 @@ import { loadSettings } from "../../src/config.ts";
 import { systemClock } from "../../src/context.ts";
 import { examine, type Finding, type Machine, realMachine } from "../../src/supervisor/checks.ts";
 import { startRedis } from "../support/redis.ts";
+import { s3There, startS3 } from "../support/s3.ts";
 
 const context = { clock: systemClock, log: pino({ level: "silent" }) };
 
@@ -39,7 +40,7 @@ test("in a sound set-up every line is well", async () => {
   const found = await look(["--redis-url", redis.url], { nodeVersion: "24.21.0" });
   delete found.page; // built by prepare; the one line that depends on more than this test
   expect(Object.values(found).filter((finding) => !finding.ok)).toEqual([]);
-  expect(Object.keys(found).length).toBeGreaterThanOrEqual(13);
+  expect(Object.keys(found).length).toBeGreaterThanOrEqual(14);
   expect(found.store?.text).toContain("fsync always");
 });
 
@@ -98,6 +99,46 @@ test("broker: none, one that is not there, and no address", async () => {
     fault(/no broker answers at 127\.0\.0\.1:1.*Start the Kafka broker again/),
   );
   await expect(look(["--kafka-brokers", "kafka"])).rejects.toThrow(/kafkaBrokers.*host:port/);
+});
+
+test("images: in the data folder; no server, half a key, a secret's file that is not there", async () => {
+  expect((await look([])).images).toMatchObject({ ok: true, text: expect.stringMatching(/\/images$/) });
+  const at = ["--s3-bucket", "crops", "--s3-endpoint", "http://127.0.0.1:1", "--s3-access-key-id", "id"];
+  expect((await look([...at, "--s3-secret-access-key", "planted-0123456789"])).images).toMatchObject(
+    fault(/bucket crops at http:\/\/127\.0\.0\.1:1 cannot be reached.*Start the S3 server again/),
+  );
+  expect((await look(at)).images).toMatchObject(fault(/s3SecretAccessKey is not/));
+  expect((await look([...at, "--s3-secret-access-key", "file:/no/secret"])).images).toMatchObject(
+    fault(/\/no\/secret cannot be read/),
+  );
+  await expect(look(["--s3-bucket", "A_B"])).rejects.toThrow(/s3Bucket.*no bucket's name/);
+  const shown = await look(["--s3-secret-access-key", ""]).catch((error: unknown) => String(error));
+  expect(shown).toMatch(/s3SecretAccessKey = \[redacted\]/);
+});
+
+test.skipIf(!s3There)("images: on a real S3 server; a bucket that is not there, a wrong secret", async () => {
+  const s3 = await startS3();
+  onTestFinished(() => s3.stop());
+  const { bucket } = s3.bucket();
+  const at = (name: string, secret: string) =>
+    look([
+      "--s3-bucket",
+      name,
+      "--s3-endpoint",
+      s3.endpoint,
+      "--s3-access-key-id",
+      s3.key.id,
+      "--s3-secret-access-key",
+      secret,
+    ]);
+  expect((await at(bucket, s3.key.secret)).images).toMatchObject({
+    ok: true,
+    text: expect.stringContaining("answers"),
+  });
+  expect((await at("no-such", s3.key.secret)).images).toMatchObject(fault(/no-such.*NoSuchBucket.*Make the bucket/));
+  const wrong = (await at(bucket, "planted-0123456789")).images;
+  expect(wrong).toMatchObject(fault(/SignatureDoesNotMatch.*_SECRET_ACCESS_KEY/));
+  expect(wrong?.text).not.toContain("planted");
 });
 
 const keys = (windows: string, secret = "sk-1") =>

@@ -8,12 +8,12 @@ import { join } from "node:path";
 import { pino } from "pino";
 import sharp from "sharp";
 import { type Context, systemClock } from "../../src/context.ts";
-import { createFolderImageStore } from "../../src/images/folder-image-store.ts";
 import type { ImageStore } from "../../src/images/image-store.ts";
 import type { Service } from "../../src/lifecycle.ts";
 import type { AssessmentResult, Detection } from "../../src/messages.ts";
 import { readResult } from "../../src/read-result.ts";
 import { createBridge } from "../../src/roles/bridge.ts";
+import { openImageStore } from "../../src/roles/open-image-store.ts";
 import { createWorker } from "../../src/roles/worker.ts";
 import { Settings } from "../../src/settings.ts";
 import { SimulatorConfig } from "../../src/simulator/simulator-config.ts";
@@ -66,7 +66,7 @@ export async function startPipeline(
     simulatorUrl: new URL("/", provider.url).href,
     ...options.settings,
   };
-  const images = createFolderImageStore({ folder: join(data, "images") }, silent);
+  const images = openImageStore(settings, silent);
   const topics = openTopicLog(settings, redis.url, silent);
   const bridge = createBridge(settings, silent);
   const worker = createWorker(settings, silent);

@@ -13,7 +13,7 @@ function settingsOf(over: Partial<Settings> = {}): Settings {
 }
 const run = {
   ...{ pid: process.pid, redisUrl: "redis://127.0.0.1:7001", kafkaBrokers: ["127.0.0.1:9001"] },
-  ...{ gatewayUrl: null, startedAt: "2026-01-01T00:00:00Z" },
+  ...{ s3Bucket: null, gatewayUrl: null, startedAt: "2026-01-01T00:00:00Z" },
 };
 const found = (settings: Settings) => {
   const system = runningSystem(settings);
