@@ -4,6 +4,7 @@
  * --long also runs what takes long (VIGILANE_LONG=1). Everything else on the command line goes to Vitest.
  */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
@@ -17,6 +18,14 @@ const long = given.includes("--long");
 
 const folder = mkdtempSync(join(tmpdir(), "vigilane-tests-"));
 const resultsFile = join(folder, "results.json");
+// A run of everything shares one Kafka broker; without Java it ends at once, and the tests that need one are skipped.
+const brokersFile = join(folder, "brokers.json");
+const all = given.every((argument) => ours.includes(argument)) && !process.env.KAFKA_BROKERS;
+const broker =
+  all &&
+  spawn(process.execPath, [join(root, "test", "support", "shared-kafka.ts"), brokersFile], {
+    stdio: ["pipe", "ignore", "ignore"],
+  });
 const child = spawn(
   process.execPath,
   [
@@ -27,13 +36,21 @@ const child = spawn(
     `--outputFile.json=${resultsFile}`,
     ...given.filter((argument) => !ours.includes(argument)),
   ],
-  { cwd: root, stdio: "inherit", env: { ...process.env, ...(long && { VIGILANE_LONG: "1" }) } },
+  {
+    cwd: root,
+    stdio: "inherit",
+    env: { ...process.env, ...(long && { VIGILANE_LONG: "1" }), ...(broker && { VIGILANE_TEST_KAFKA: brokersFile }) },
+  },
 );
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));
-child.on("exit", (code, signal) => {
+child.on("exit", async (code, signal) => {
   const verdict = tally();
-  rmSync(folder, { recursive: true, force: true });
   process.exitCode = signal ? 1 : code || (verdict ? 0 : 1);
+  if (broker && broker.exitCode === null && broker.signalCode === null) {
+    broker.stdin.end();
+    await once(broker, "exit");
+  }
+  rmSync(folder, { recursive: true, force: true });
 });
 
 /** Prints the last lines; false when the run counts as failed for what they say. */

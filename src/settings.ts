@@ -97,6 +97,12 @@ export const Settings = z.object({
     .describe(
       "Kafka or Redpanda brokers (host:port,host:port) that keep the topics; some of them are enough. Default none: the topics are in the store.",
     ),
+  kafka: z
+    .enum(["local"])
+    .optional()
+    .describe(
+      "local: `vigilane up` starts a Kafka broker on this machine and keeps the topics there (needs Java; `kafka-local --help`). Default: no broker is started.",
+    ),
   kafkaPartitioner: z
     .enum(["murmur2", "crc32"])
     .default("murmur2")
@@ -234,6 +240,12 @@ export const Settings = z.object({
     .default("pretty")
     .describe(
       "How log lines are shown: pretty (for people) or json (one object a line, for machines). Default pretty.",
+    ),
+  aliveFile: z
+    .string()
+    .optional()
+    .describe(
+      "File that a role by itself touches each second while it works: a container's health check. Default none.",
     ),
   for: number()
     .pipe(z.number().min(1))

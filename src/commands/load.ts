@@ -113,11 +113,14 @@ export function offerOf({ settings, origins, own }: Pick<LoadedSettings, "settin
   return offer;
 }
 
-/** The settings with the running system's store: REDIS_URL, else what runs on the data folder. */
+/** The settings with the running system's store and brokers: REDIS_URL, else what runs on the data folder. */
 function runningSystem(settings: Settings): Settings {
   if (settings.redisUrl !== undefined) return settings;
   const run = readRunFile(settings.data);
-  if (run) return { ...settings, redisUrl: run.redisUrl };
+  if (run) {
+    const { redisUrl, kafkaBrokers } = run;
+    return { ...settings, redisUrl, ...(settings.kafkaBrokers.length === 0 && { kafkaBrokers }) };
+  }
   throw new VigilaneError(
     "SETTINGS_INVALID",
     `no vigilane runs on the data folder ${settings.data}, and there is no REDIS_URL`,

@@ -2,6 +2,7 @@
  * One role as a process: `vigilane <role>`, by hand or under the supervisor. Under a supervisor (an IPC channel) it says
  * when it is ready, and ends when the channel closes, so that nothing outlives a supervisor that was killed.
  */
+import { rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { loadSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
@@ -75,7 +76,11 @@ export async function runProcess(role: Role, settings: Settings, wiring: () => P
   if (outcome === "ready") {
     log[supervised ? "debug" : "info"]({ instance }, "ready");
     if (supervised && process.connected) process.send?.({ ready: true });
-    beat = heartbeat(role, instance, startedAtMs, settings, service, context, stopAsked.signal);
+    const { signal } = stopAsked;
+    beat = Promise.all([
+      heartbeat(role, instance, startedAtMs, settings, service, context, signal),
+      stayAlive(settings.aliveFile, context, signal),
+    ]).then(() => {});
     await stopped;
   }
   return await finish(role, service, beat, context);
@@ -98,6 +103,21 @@ async function finish(role: Role, service: RoleService, beat: Promise<void>, con
   // A timer or socket that somebody forgot must not keep a stopped role alive.
   setTimeout(() => process.exit(), 500).unref();
   return Number(process.exitCode);
+}
+
+/** Touches the file each second until `signal` aborts, then takes it away. A file that cannot be written is said once. */
+async function stayAlive(file: string | undefined, { clock, log }: Context, signal: AbortSignal): Promise<void> {
+  if (file === undefined) return;
+  for (let well = true; !signal.aborted; await clock.sleep(HEARTBEAT_MS, signal).catch(() => {})) {
+    try {
+      await writeFile(file, String(clock.nowMs()));
+      well = true;
+    } catch (error) {
+      if (well) log.error({ err: error, file }, "the file that says that this role is alive cannot be written");
+      well = false;
+    }
+  }
+  await rm(file, { force: true }).catch(() => {});
 }
 
 /** Writes the role's RoleHealth once a second until `signal` aborts, then takes it away. */

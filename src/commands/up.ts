@@ -1,6 +1,7 @@
 /** `vigilane up`: everything that is needed on this machine, until it is stopped or, with --for, so many seconds long. */
 import { writeFileSync } from "node:fs";
 import type { Redis } from "ioredis";
+import { ensureKafkaJars, KAFKA_VERSION } from "../assets/kafka-jars.ts";
 import { policyOf, readCameras } from "../cameras.ts";
 import { loadSettings } from "../config.ts";
 import { type Context, systemClock } from "../context.ts";
@@ -14,6 +15,7 @@ import { dayCapWarnings, pageUrl, readyLine } from "../supervisor/announcement.t
 import { type Audit, createAudit } from "../supervisor/audit.ts";
 import { offeredByCameras, quotaWarning } from "../supervisor/capacity.ts";
 import { type DataLock, lockData } from "../supervisor/data-lock.ts";
+import { type OwnKafka, refuseOwnKafka, startOwnKafka } from "../supervisor/own-kafka.ts";
 import { camerasFile, prefetch } from "../supervisor/prefetch.ts";
 import { refuseEndlessReport } from "../supervisor/refused-settings.ts";
 import { faultsOf, showReport } from "../supervisor/report.ts";
@@ -36,6 +38,7 @@ export async function up(argv: readonly string[]): Promise<number> {
   const context: Context = { clock: systemClock, log: terminal.log };
   refuseOpenHost(settings);
   refuseEndlessReport(settings);
+  refuseOwnKafka(settings);
   // A role alone waits for its broker; who starts everything is told at once.
   if (settings.kafkaBrokers.length > 0) await askKafka({ brokers: settings.kafkaBrokers }, context);
   const { set, needsProvider } = await readKeys(settings); // reports its faults before anything is started
@@ -92,9 +95,10 @@ async function runAll(
   const failed = Promise.withResolvers<VigilaneError>();
   let audit: Audit | undefined;
   let supervisor: Supervisor | undefined;
+  let kafka: OwnKafka | undefined;
   const offSignals = onStopSignals(
     () => {
-      if (!supervisor) process.exit(130); // only downloads run: they go on where they were
+      if (!supervisor) process.exit(130); // only downloads and perhaps a broker run: they go on where they were
       terminal.say("Stopping (once more: at once) …");
       stopAsked.resolve("stopped");
     },
@@ -106,6 +110,10 @@ async function runAll(
   try {
     const step = (text: string) => terminal.step("detector", text);
     const env = roles.includes("detector") ? await prefetch(settings, context, step) : {};
+    if (settings.kafka === "local") {
+      kafka = await startKafkaHere(settings, terminal, failed.resolve, context);
+      settings.kafkaBrokers = [...kafka.brokers];
+    }
     const startAudit = async (url: string) => {
       audit = makeAudit(settings, url, cameras, context);
       await audit.start();
@@ -151,9 +159,24 @@ async function runAll(
   } finally {
     removeRunFile(settings.data);
     await Promise.all([audit?.stop(), supervisor?.stop()]);
+    await kafka?.stop();
     offSignals();
     terminal.say("Stopped.");
   }
+}
+
+async function startKafkaHere(
+  settings: Settings,
+  terminal: Terminal,
+  onFailed: (error: VigilaneError) => void,
+  context: Context,
+): Promise<OwnKafka> {
+  // Here its download can show its progress on the terminal.
+  await ensureKafkaJars(settings.cache, context);
+  const onLine = (line: string) => terminal.roleLine("kafka", line);
+  const kafka = await startOwnKafka(settings, { onLine, onFailed }, context);
+  terminal.step("kafka", `Apache Kafka ${KAFKA_VERSION} on ${kafka.brokers.join(", ")}: the topics are there`);
+  return kafka;
 }
 
 function makeAudit(settings: Settings, redisUrl: string, cameras: Cameras | undefined, context: Context): Audit {
@@ -179,10 +202,10 @@ async function gatewayReady(settings: Settings, { log }: Terminal, { clock }: Co
 
 /** run.json, the lock's answer, and the one line with the page's address. */
 function announce(supervisor: Supervisor, roles: readonly string[], lock: DataLock, terminal: Terminal): void {
-  const { data, redisUrl = "" } = supervisor.settings;
+  const { data, redisUrl = "", kafkaBrokers } = supervisor.settings;
   const gatewayUrl = roles.includes("gateway") ? pageUrl(supervisor.settings) : null;
   const startedAt = new Date(systemClock.nowMs()).toISOString();
-  writeRunFile(data, { pid: process.pid, redisUrl, gatewayUrl, startedAt });
+  writeRunFile(data, { pid: process.pid, redisUrl, kafkaBrokers, gatewayUrl, startedAt });
   lock.tell({ pid: process.pid, url: gatewayUrl });
   terminal.say(
     gatewayUrl === null

@@ -131,9 +131,17 @@ async function planCluster({ data, nodes, port }: LocalKafkaOptions): Promise<Pl
     const client = i === 0 && port !== undefined ? port : await freePort();
     ports.push({ client, controller: await freePort() });
   }
-  const plan = { clusterId: randomBytes(16).toString("base64url"), nodes: ports };
+  const plan = { clusterId: newClusterId(), nodes: ports };
   await writeFile(file, JSON.stringify(plan));
   return plan;
+}
+
+/** 16 bytes as base64url, as Kafka's own Uuid: never with a leading "-", which Kafka's tools would take for an option. */
+export function newClusterId(bytes: (size: number) => Buffer = randomBytes): string {
+  for (;;) {
+    const id = bytes(16).toString("base64url");
+    if (!id.startsWith("-")) return id;
+  }
 }
 
 const folderOf = (options: LocalKafkaOptions, id: number) => join(options.data, `node-${id}`);

@@ -7,6 +7,8 @@ export const RunFile = z.object({
   pid: z.number(),
   /** With its password: the file is for its owner alone. */
   redisUrl: z.string(),
+  /** Empty: the topics are in the store. */
+  kafkaBrokers: z.array(z.string()).default([]),
   /** Null: no gateway runs here. */
   gatewayUrl: z.string().nullable(),
   /** ISO 8601. */

@@ -1,15 +1,7 @@
 /** The page in each of its states, at both sizes: what it says, that axe finds nothing, that nothing overflows. */
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import {
-  axeViolations,
-  bringUp,
-  launchBrowser,
-  openPage,
-  overflowPx,
-  type Size,
-  screenshot,
-} from "../support/browser.ts";
+import { axeViolations, bringUp, launchBrowser, openPage, overflowPx, SIZES, screenshot } from "../support/browser.ts";
 import { type BuiltPage, buildPage } from "../support/built-page.ts";
 import { type PageGateway, startPageGateway } from "../support/page-gateway.ts";
 import { SCENES, type Scene } from "../support/page-scenes.ts";
@@ -80,38 +72,45 @@ const LONG = process.env.VIGILANE_LONG === "1";
 /** The dark page has the same parts in other colours: of these, which hold all of them, it is looked at each time. */
 const DARK_TOO = ["busy", "key-groups"];
 
+/** Each is opened once, and looked at in a wide window and in a phone's; a page opened by a phone is in live.test.ts. */
 describe.each(STATES)("$picture", ({ picture, scene, happens, says, panel }) => {
-  test.each<[Size, boolean]>([
-    ["wide", false],
-    ["phone", false],
-    ...(LONG || DARK_TOO.includes(picture) ? [["wide", true] as [Size, boolean]] : []),
-  ])("at size %s (dark: %s)", { timeout: 60_000 }, async (size, dark) => {
-    const gateway = await startPageGateway(built.folder, scene());
-    const { page, context, complaints } = await openPage(browser, gateway.url, { size, dark });
-    try {
-      const cameras = gateway.scene.cameras.length;
-      if (cameras > 0) {
-        await page
-          .locator(".camera-marker")
-          .nth(cameras - 1)
-          .waitFor();
-        // Only what is in view is watched, and on a phone that is not all of them.
-        await page.getByRole("list", { name: "Cameras" }).scrollIntoViewIfNeeded();
-        await gateway.watched(size === "wide" ? cameras : 1);
-        await gateway.sendFrames();
-        await page.locator('[data-picture="some"]').first().waitFor();
-        await page.evaluate("scrollTo(0, 0)");
+  test.each(LONG || DARK_TOO.includes(picture) ? [false, true] : [false])(
+    "at both sizes (dark: %s)",
+    {
+      timeout: 90_000,
+    },
+    async (dark) => {
+      const gateway = await startPageGateway(built.folder, scene());
+      const { page, context, complaints } = await openPage(browser, gateway.url, { dark });
+      try {
+        const cameras = gateway.scene.cameras.length;
+        if (cameras > 0) {
+          await page
+            .locator(".camera-marker")
+            .nth(cameras - 1)
+            .waitFor();
+          await gateway.watched(cameras);
+          await gateway.sendFrames();
+          await page.locator('[data-picture="some"]').first().waitFor();
+        }
+        expect(complaints).toEqual([]); // of the policy, of pictures that are not there, of a script's faults
+        happens?.(gateway);
+        for (const words of says) await page.getByText(words).first().waitFor();
+        for (const size of dark && !LONG ? (["wide"] as const) : (["wide", "phone"] as const)) {
+          await page.setViewportSize(SIZES[size]);
+          await page.evaluate("scrollTo(0, 0)");
+          for (const words of says) await page.getByText(words).first().waitFor();
+          expect(await axeViolations(page)).toEqual([]);
+          expect(await overflowPx(page)).toBe(0);
+          if (panel) await bringUp(page, panel);
+          if (!dark || (picture === "busy" && size === "wide")) {
+            await screenshot(page, dark ? `${picture}-dark` : picture, size);
+          }
+        }
+      } finally {
+        await context.close();
+        await gateway.stop();
       }
-      expect(complaints).toEqual([]); // of the policy, of pictures that are not there, of a script's faults
-      happens?.(gateway);
-      for (const words of says) await page.getByText(words).first().waitFor();
-      expect(await axeViolations(page)).toEqual([]);
-      expect(await overflowPx(page)).toBe(0);
-      if (panel) await bringUp(page, panel);
-      if (!dark || picture === "busy") await screenshot(page, dark ? `${picture}-dark` : picture, size);
-    } finally {
-      await context.close();
-      await gateway.stop();
-    }
-  });
+    },
+  );
 });

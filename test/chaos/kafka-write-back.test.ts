@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import { systemClock } from "../../src/context.ts";
 import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
 import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
-import { javaThere, startKafka } from "../support/kafka.ts";
+import { brokerThere, someKafka } from "../support/kafka.ts";
 import type { WriterOrder } from "../support/outbox-writer.ts";
 import { startRedis } from "../support/redis.ts";
 
@@ -16,10 +16,10 @@ const KILLS = process.env.VIGILANE_LONG ? 50 : 4;
 const STOPS = process.env.VIGILANE_LONG ? 10 : 2;
 const context = { clock: systemClock, log: pino({ level: "silent" }) };
 
-describe.skipIf(!javaThere)("write-back to a real Kafka broker", () => {
+describe.skipIf(!brokerThere)("write-back to a real Kafka broker", () => {
   let kafka: LocalKafka;
   beforeAll(async () => {
-    kafka = await startKafka();
+    kafka = await someKafka();
   }, 120_000);
   afterAll(() => kafka.stop());
 

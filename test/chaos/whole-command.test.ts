@@ -9,9 +9,11 @@ import { systemClock } from "../../src/context.ts";
 import { RoleHealth } from "../../src/events.ts";
 import { KEYS } from "../../src/names.ts";
 import { connectStore } from "../../src/store.ts";
+import { checkPortFree } from "../../src/supervisor/programs.ts";
 import { Report } from "../../src/supervisor/report.ts";
 import { RunFile } from "../../src/supervisor/run-file.ts";
 import { folder, vigilane } from "../support/command.ts";
+import { javaThere } from "../support/kafka.ts";
 
 const readReport = (path: string) => Report.parse(JSON.parse(readFileSync(path, "utf8")));
 
@@ -76,20 +78,44 @@ test("up, load, started twice, stopped: everything is judged once, and nothing i
   expect(pids.filter(alive)).toEqual([]);
 });
 
-test("kill -9 of the whole's supervisor takes every role, ffmpeg and redis-server with it, and the next start finds all in order", async () => {
+test("kill -9 of the whole's supervisor takes every role, ffmpeg, redis-server and a local Kafka with it, and the next start finds all in order", {
+  timeout: 240_000,
+}, async () => {
   const data = folder();
-  const up = vigilane(["up", "--data", data, "--port", "0"]);
+  const report = join(folder(), "report.json");
+  const args = ["up", "--data", data, "--port", "0", ...(javaThere ? ["--kafka", "local"] : [])];
+  const up = vigilane(args);
   await up.said(/^vigilane is ready: /);
   await up.said(/state=online/);
   const run = RunFile.parse(JSON.parse(readFileSync(join(data, "run.json"), "utf8")));
+  const redis = await connectStore(run.redisUrl, { clock: systemClock, log: pino({ level: "silent" }) });
+  const topicsInStore = (await redis.keys("*")).filter((key) => key.includes("detection-results"));
+  redis.disconnect();
+  expect([run.kafkaBrokers.length, topicsInStore.length > 0]).toEqual(javaThere ? [1, false] : [0, true]);
   const roles = await pidsOf(run.redisUrl);
   const everything = [...roles, ...childrenOf(roles)];
   expect(everything.length).toBeGreaterThanOrEqual(8 + 4); // seven roles, the supervisor, an ffmpeg a camera
+  const kafkaPorts = run.kafkaBrokers.map((broker) => Number(broker.split(":")[1]));
   up.child.kill("SIGKILL");
   while (everything.some(alive)) await wait(50);
-  const again = vigilane(["up", "--data", data, "--port", "0", "--for", "5"]);
+  for (const port of kafkaPorts) {
+    await expect.poll(() => isFree(port), { timeout: 3 * 5_000 }).toBe(true);
+  }
+  const patient = ["--freshness-seconds", "0"]; // on a busy machine too
+  const again = vigilane([...args, "--for", "8", "--report", report, ...patient]);
   expect(await again.ended, again.lines.join("\n")).toBe(0);
+  const found = readReport(report);
+  expect(found).toMatchObject({ cameras: 4, lost: 0, duplicates: 0, restarts: 0 });
+  expect(found.groups).toBeGreaterThan(10);
+  expect(found.outcomes.assessed).toBe(found.groups);
+  for (const port of kafkaPorts) expect(await isFree(port)).toBe(true);
 });
+
+const isFree = (port: number) =>
+  checkPortFree(port, "127.0.0.1", "test").then(
+    () => true,
+    () => false,
+  );
 
 /** Direct children, without repeats, of any of these processes. */
 function childrenOf(parents: readonly number[]): number[] {

@@ -7,16 +7,16 @@ import { systemClock } from "../../src/context.ts";
 import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
 import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import type { KafkaTopicSettings } from "../../src/topics/kafka-topic-settings.ts";
-import { javaThere, startKafka } from "../support/kafka.ts";
+import { brokerThere, someKafka } from "../support/kafka.ts";
 import { TopicReader } from "../support/topic-reader.ts";
 import { keysOf, numbersOf, said, upTo } from "./topic-log-scene.ts";
 
 const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
 
-describe.skipIf(!javaThere)("the topics on a real Kafka broker, besides the contract", () => {
+describe.skipIf(!brokerThere)("the topics on a real Kafka broker, besides the contract", () => {
   let kafka: LocalKafka;
   beforeAll(async () => {
-    kafka = await startKafka();
+    kafka = await someKafka();
   }, 120_000);
   afterAll(() => kafka.stop());
 

@@ -12,8 +12,11 @@ import { javaThere, startKafka } from "../support/kafka.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
 
+/** The conformance suite kills and restarts a broker each time; here it is only looked at more closely. */
+const long = process.env.VIGILANE_LONG === "1" ? test : () => {};
+
 describe.skipIf(!javaThere)("a real broker from Apache Kafka's jars", () => {
-  test("keeps what it acknowledged over kill -9, on the same port", { timeout: 120_000 }, async () => {
+  long("keeps what it acknowledged over kill -9, on the same port", { timeout: 120_000 }, async () => {
     const kafka = await startKafka();
     onTestFinished(() => kafka.stop());
     const { brokers } = kafka;

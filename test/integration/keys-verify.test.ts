@@ -24,6 +24,7 @@ interface GroupScene {
   keys: string[];
   windows?: string;
   more?: string;
+  model?: string;
 }
 
 /** A simulated provider with these accounts (name: keys), and a folder with a keys' file for it. */
@@ -35,11 +36,11 @@ async function world(accounts: object[], groups: GroupScene[], { simulator = {},
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   mkdirSync(join(folder, "config"));
   const entries = groups.map(
-    ({ id, keys, windows = "{ requestsPerSecond: 50 }", more = "" }) => `
+    ({ id, keys, windows = "{ requestsPerSecond: 50 }", more = "", model = "m" }) => `
   - id: ${id}
     provider: ${provider}
     baseUrl: ${server.url}
-    model: m
+    model: ${model}
     ${more}
     windows: ${windows}
     keys: [${keys.map((key) => `{ id: ${key.replace("!", "")}, secret: ${secretOf(key.replace("!", ""))}, enabled: ${!key.endsWith("!")} }`).join(", ")}]`,
@@ -216,4 +217,25 @@ test("--probe-sharing says what it will spend, asks first, spends no more, and s
   expect(out).toContain("separate, a quota of its own each: c/c");
   expect(out).toContain(`Spent: ${calls()} calls`);
   expect(out + err).not.toContain("planted");
+});
+
+test("--most-calls holds over the keys of all models together", async () => {
+  const short = { others: [{ name: "short", requests: 6, windowMs: 300 }] };
+  const names = ["a", "b", "c", "d"];
+  const accounts = names.map((name) => account(name, [name], { windows: short }));
+  const groups = names.map((name, i) => ({
+    ...{ id: name, keys: [name], model: i < 2 ? "m" : "n" },
+    windows: "{ more: [{ limit: 6, windowMs: 300 }] }",
+  }));
+  const { verify, calls } = await world(accounts, groups);
+  const unbound = await verify("--probe-sharing", "--yes");
+  expect(unbound.out).toMatch(/2 quotas[\s\S]*2 quotas/);
+  const each = (calls() - names.length) / 2;
+  const before = calls();
+  const most = Math.ceil(each * 1.5); // enough for one model's keys, and not for both
+  const { out, err } = await verify("--probe-sharing", "--yes", "--most-calls", String(most));
+  expect(err).toContain(`In all never more than ${most}.`);
+  expect(calls() - before - names.length).toBeLessThanOrEqual(most);
+  expect(calls() - before - names.length).toBeGreaterThan(each / 2);
+  expect(out).toContain("not known");
 });

@@ -1,7 +1,7 @@
 /** The provider's role as a process of its own: its windows outlive kill -9. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,8 +30,8 @@ async function freePort(): Promise<number> {
 }
 
 /** Resolves when the role says that it is ready. */
-async function startRole(data: string, simulatorUrl: string): Promise<ChildProcess> {
-  const args = ["src/main.ts", "provider", "--data", data, "--simulator-url", simulatorUrl];
+async function startRole(data: string, simulatorUrl: string, ...more: string[]): Promise<ChildProcess> {
+  const args = ["src/main.ts", "provider", "--data", data, "--simulator-url", simulatorUrl, ...more];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   releases.push(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
@@ -88,4 +88,21 @@ test("it needs to be told where to listen, and says what it is doing", async () 
   releases.push(() => role.stop());
   await role.start();
   expect(role.detail()).toBe("simulated: 0 calls, 0 refused, 0 in flight");
+});
+
+test("a role touches its file while it works, not while it stands still, and takes it away at its end", async () => {
+  const data = mkdtempSync(join(tmpdir(), "vigilane-provider-"));
+  releases.push(() => rmSync(data, { recursive: true, force: true }));
+  const file = join(data, "alive");
+  const child = await startRole(data, `http://127.0.0.1:${await freePort()}/v1`, "--alive-file", file);
+  const touched = () => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  await expect.poll(touched, { timeout: 3_000 }).toBeGreaterThan(0);
+  const first = touched();
+  await expect.poll(touched, { timeout: 3 * 1_000 }).toBeGreaterThan(first);
+  child.kill("SIGSTOP");
+  await expect.poll(() => Date.now() - touched(), { timeout: 10_000 }).toBeGreaterThan(2_500);
+  child.kill("SIGCONT");
+  child.kill("SIGTERM");
+  await once(child, "exit");
+  expect(touched()).toBe(0);
 });

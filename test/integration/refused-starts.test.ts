@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 
@@ -30,6 +30,16 @@ test("a broker that is no host:port is refused by up and by a role alone", async
     expect([command, code, started]).toEqual([command, 2, false]);
     expect(said).toMatch(/kafkaBrokers.*environment KAFKA_BROKERS.*host:port.*SETTINGS_INVALID/s);
   }
+});
+
+test("a broker of one's own beside another one is refused, and one without Java too", async () => {
+  const both = await refused(["up", "--kafka", "local"], { KAFKA_BROKERS: "127.0.0.1:1" });
+  expect([both.code, both.started]).toEqual([2, false]);
+  expect(both.said).toMatch(/kafka = local, and kafkaBrokers = 127\.0\.0\.1:1.*SETTINGS_INVALID/s);
+  const node = dirname(process.execPath);
+  const without = await refused(["up", "--kafka", "local"], { PATH: node, JAVA_HOME: "" });
+  expect([without.code, without.started]).toEqual([1, false]);
+  expect(without.said).toMatch(/no java on the PATH.*JAVA_MISSING/s);
 });
 
 test("up says within seconds that no broker answers", async () => {

@@ -50,9 +50,13 @@ export class ConsumerProcess {
     }
   }
 
-  /** Asks `empty` after each thing that is told, until it says yes. */
+  /** Asks `empty` after each thing that is told, until it says yes. What is told while it is being asked counts too. */
   async drained(empty: () => Promise<boolean>): Promise<void> {
-    while (!(await empty())) await this.#more();
+    for (;;) {
+      const heard = this.told.length;
+      if (await empty()) return;
+      if (this.told.length === heard) await this.#more();
+    }
   }
 
   acknowledge(): void {

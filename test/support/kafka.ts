@@ -3,9 +3,10 @@
  * and on free ports. It needs Java; where there is none, `javaThere` is false and the tests that need a broker are skipped.
  * Tests that only publish and read take the brokers of KAFKA_BROKERS instead, where that is set (a Redpanda, say).
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { pino } from "pino";
 import { ensureKafkaJars } from "../../src/assets/kafka-jars.ts";
 import { systemClock } from "../../src/context.ts";
@@ -23,10 +24,24 @@ export const javaThere = (() => {
 /** A broker to publish to and read from: that of KAFKA_BROKERS, or one of our own. */
 export const brokerThere = javaThere || Boolean(process.env.KAFKA_BROKERS);
 
-/** As startKafka, but for tests that kill nothing: with KAFKA_BROKERS it has no nodes, and nothing is started. */
+/**
+ * As startKafka, but for tests that kill nothing: with KAFKA_BROKERS, or the broker that a run of all tests shares
+ * (shared-kafka.ts), it has no nodes, and nothing is started.
+ */
 export async function someKafka(): Promise<LocalKafka> {
-  const given = process.env.KAFKA_BROKERS?.split(",").filter(Boolean) ?? [];
+  const given = process.env.KAFKA_BROKERS?.split(",").filter(Boolean) ?? (await shared());
   return given.length > 0 ? { brokers: given, nodes: [], stop: async () => {} } : startKafka();
+}
+
+const SHARED_WITHIN_MS = 60_000;
+
+async function shared(): Promise<string[]> {
+  const file = process.env.VIGILANE_TEST_KAFKA;
+  if (!file) return [];
+  for (const until = performance.now() + SHARED_WITHIN_MS; performance.now() < until; await wait(100)) {
+    if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")) as string[];
+  }
+  return []; // it could not be started: one of our own says why
 }
 
 export interface TestKafkaOptions {

@@ -1,6 +1,7 @@
 /** The pure parts of the Kafka adapter: who reads what, what is noted, what a reader may see, where a key goes. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { newClusterId } from "../../src/supervisor/local-kafka.ts";
 import { assignPartitions } from "../../src/topics/kafka-assignment.ts";
 import { acknowledge, freshMarks, giveBack, handOut, marksOf, marksToMetadata } from "../../src/topics/kafka-marks.ts";
 import { type KafkaRecord, messageToRecord, readableOf, recordToMessage } from "../../src/topics/kafka-records.ts";
@@ -38,6 +39,12 @@ describe("partitions are shared", () => {
     const one = assignPartitions([{ memberId: "b", owned: [4, 5, 6, 7] }], 8);
     expect(one.get("b")?.slice(0, 4)).toEqual([4, 5, 6, 7]);
   });
+});
+
+test("a cluster's id never looks like an option of Kafka's tools", () => {
+  const drawn = [Buffer.alloc(16, 0xfb), Buffer.alloc(16, 0xfa), Buffer.alloc(16, 0)]; // the first two begin with "-"
+  expect(newClusterId(() => drawn.shift() ?? Buffer.alloc(0))).toBe("AAAAAAAAAAAAAAAAAAAAAA");
+  expect(drawn).toEqual([]);
 });
 
 describe("marks", () => {

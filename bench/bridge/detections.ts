@@ -1,0 +1,60 @@
+/** Detection messages as a busy plant has them: fifty cameras, two groups a frame, about 2 KB each without pictures. */
+import type { CameraPolicy } from "../../src/cameras.ts";
+import type { OutgoingMessage } from "../../src/topics/topic-log.ts";
+
+const CAMERAS = 50;
+
+/** Nothing expires, nothing is used again. */
+export const POLICY: CameraPolicy = { freshnessSeconds: 0, reuseSeconds: 0 };
+
+/** `groups`: of each frame; `inlineBytes`: of the picture that each message carries, 0: its groups' crops are references. */
+export function detectionMessages(
+  count: number,
+  { groups = 2, inlineBytes = 0, from = 0 }: { groups?: number; inlineBytes?: number; from?: number } = {},
+): OutgoingMessage[] {
+  return Array.from({ length: count }, (_, i) => detectionMessage(from + i, groups, inlineBytes));
+}
+
+function detectionMessage(nth: number, groups: number, inlineBytes: number): OutgoingMessage {
+  const camera = `camera-${nth % CAMERAS}`;
+  const at = new Date().toISOString();
+  const objects = Array.from({ length: Math.max(2, groups * 3) }, (_, i) => ({
+    class: i % 3 ? "person" : "car",
+    confidence: 0.9,
+    bbox: [40 * i, 10, 40 * i + 30, 60],
+    trackId: nth * 10 + i,
+  }));
+  const value = {
+    messageId: `bench-${nth}`,
+    cameraId: camera,
+    timestamp: at,
+    capturedAt: at,
+    detectedAt: at,
+    imageWidth: 1920,
+    imageHeight: 1080,
+    detectedObjects: objects,
+    trafficGroups: Array.from({ length: groups }, (_, g) => ({
+      groupIndex: g + 1,
+      objectCount: 3,
+      bbox: [120 * g, 10, 120 * g + 110, 60],
+      classes: ["car", "person", "person"],
+      averageConfidence: 0.9,
+      memberIndices: [3 * g, 3 * g + 1, 3 * g + 2],
+    })),
+    groupImages: Array.from({ length: groups }, (_, g) => ({
+      groupIndex: g + 1,
+      ...(inlineBytes > 0
+        ? { imageBase64: `data:image/jpeg;base64,${jpegOf(Math.floor(inlineBytes / groups)).toString("base64")}` }
+        : { imageUrl: `vigilane:images/${camera}/2026010100/bench-${nth}-${g}.jpg` }),
+    })),
+  };
+  return { key: camera, value: Buffer.from(JSON.stringify(value)) };
+}
+
+/** Begins and ends as a JPEG does; between them no picture that anybody could decode. */
+function jpegOf(bytes: number): Buffer {
+  const picture = Buffer.alloc(bytes, 0x5a);
+  picture.set([0xff, 0xd8, 0xff, 0xe0], 0);
+  picture.set([0xff, 0xd9], bytes - 2);
+  return picture;
+}
