@@ -37,10 +37,8 @@ const Job = z.object({
   state: z.string(),
   vertices: z.array(z.object({ status: z.string() })),
 });
-const Checkpoints = z.object({
-  counts: z.object({ completed: z.number(), restored: z.number() }),
-  latest: z.object({ completed: z.object({ id: z.number() }).nullable() }),
-});
+const Checkpoints = z.object({ counts: z.object({ completed: z.number() }) });
+const Failures = z.object({ exceptionHistory: z.object({ entries: z.array(z.unknown()) }) });
 
 export interface FlinkProcess {
   start(): Promise<void>;
@@ -61,6 +59,8 @@ export interface FlinkCluster {
   untilRuns(job: string): Promise<void>;
   /** Resolves when the JobManager has noticed that it does not. */
   untilInterrupted(job: string): Promise<void>;
+  /** Resolves when the job has failed once, and is tried again. */
+  untilFailed(job: string): Promise<void>;
   /** Resolves when another checkpoint than those before was completed. */
   untilCheckpoint(job: string): Promise<void>;
   /** The newest completed checkpoint that this job left in the folder. */
@@ -152,6 +152,11 @@ export async function startFlink(): Promise<FlinkCluster> {
     },
     untilRuns: (job) => until("the job runs", () => runs(job)),
     untilInterrupted: (job) => until("the job is interrupted", async () => !(await runs(job))),
+    untilFailed: (job) =>
+      until("the job has failed", async () => {
+        const { exceptionHistory } = Failures.parse(await ask(`/jobs/${job}/exceptions`));
+        return exceptionHistory.entries.length > 0;
+      }),
     async untilCheckpoint(job) {
       const completed = async () => Checkpoints.parse(await ask(`/jobs/${job}/checkpoints`)).counts.completed;
       const before = await completed();

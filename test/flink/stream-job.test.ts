@@ -141,7 +141,8 @@ test("the same detections through the job and through our own bridge: the same t
   const tasks = follow(topics, TOPICS.tasks);
   const variants = olderVariants(100);
   const odd = oddMessages();
-  await publish(variants.map(({ text, cameraId }) => ({ key: String(cameraId), value: Buffer.from(text) })));
+  const headers = { schema: "detection/1", traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" };
+  await publish(variants.map(({ text, cameraId }) => ({ key: String(cameraId), value: Buffer.from(text), headers })));
   await offer(3);
   await publish(odd.map((value, i) => ({ key: `odd-${i}`, value })));
   job = await submit();
@@ -161,7 +162,13 @@ test("the same detections through the job and through our own bridge: the same t
   say(`the same ${ids.length} task ids by both ways`);
 
   expect(tasks.map(taskIn).toSorted(byId)).toEqual(JSON.parse(JSON.stringify(expected.toSorted(byId))));
-  for (const message of tasks) expect(message.key).toBe(String(taskIn(message).cameraId).toWellFormed());
+  const traced = new Set(variants.map(({ cameraId }) => cameraId));
+  for (const message of tasks) {
+    const { cameraId } = taskIn(message);
+    expect(message.key).toBe(String(cameraId).toWellFormed());
+    const { traceparent } = headers;
+    expect(message.headers).toEqual({ schema: "assessment-task/1", ...(traced.has(cameraId) && { traceparent }) });
+  }
   const unreadable = detections.filter(({ value }) => readDetection(value).kind === "unreadable").length;
   const without = detections.filter((one) => expectedTasks(one).length === 0).length - unreadable;
   const counted = { detections_read: sent, detections_unreadable: unreadable, detections_without_groups: without };
@@ -169,33 +176,50 @@ test("the same detections through the job and through our own bridge: the same t
   say(`tasks of the same content; its counters say ${JSON.stringify(await flink.counters())}`);
 });
 
-test("what comes late is counted and goes on; topics' names, the group and the parallelism are settings", async () => {
+test("what comes late goes on, what is nothing or too large stops nothing, all is counted; topics come when they come", async () => {
   const client = new kafkajs.Kafka({ clientId: "late", brokers: kafka.brokers, logLevel: 0 });
   const admin = client.admin();
   const producer = client.producer();
   await Promise.all([admin.connect(), producer.connect()]);
   const [from, to] = ["late-detections", "late-tasks"];
-  await admin.createTopics({ waitForLeaders: true, topics: [from, to].map((topic) => ({ topic, numPartitions: 1 })) });
-  const before = (await flink.counters()).detections_late ?? 0;
   const other = await submit({ DETECTIONS_TOPIC: from, TASKS_TOPIC: to, FLINK_GROUP: "late", FLINK_PARALLELISM: "1" });
-  await flink.untilRuns(other);
-  const send = (ageMs: number) => {
-    const value = pythonJson(olderDetection({ groupImages: [olderImage(1)] }));
-    return producer.send({ topic: from, messages: [{ key: "1", value, timestamp: String(Date.now() - ageMs) }] });
+  await flink.untilFailed(other);
+  say("another job has failed for want of its topics, which are made now");
+  await admin.createTopics({ waitForLeaders: true, topics: [from, to].map((topic) => ({ topic, numPartitions: 1 })) });
+  const send = (value: string | null, ageMs = 0) => {
+    const messages = [{ key: "1", value, timestamp: String(Date.now() - ageMs) }];
+    return producer.send({ topic: from, messages, compression: kafkajs.CompressionTypes.GZIP });
   };
-  const ends = async () => Number((await admin.fetchTopicOffsets(to))[0]?.high ?? 0);
-  await send(0);
-  await expect.poll(ends, soon).toBe(2);
-  const late = async () => (await flink.counters()).detections_late ?? 0;
+  const detection = (imageBase64: string) =>
+    pythonJson(olderDetection({ groupImages: [olderImage(1, { imageBase64, dataUri: "" })] }));
+  const usual = detection("/9j/");
+  const counted = async (name: string) => (await flink.counters())[name] ?? 0;
+  const heldBy = async (topic: string) => Number((await admin.fetchTopicOffsets(topic))[0]?.high ?? 0);
+
+  await send(usual);
+  await expect.poll(() => heldBy(to), soon).toBe(2);
+  say("it runs, and has written the tasks of the first detection");
+  const late = await counted("detections_late");
   // The watermark follows the newest by 5 s, a moment later; what is a minute old is behind it for certain.
   const sendOld = async () => {
-    await send(60_000);
-    return late();
+    await send(usual, 60_000);
+    return counted("detections_late");
   };
-  await expect.poll(sendOld, soon).toBeGreaterThan(before);
-  const read = Number((await admin.fetchTopicOffsets(from))[0]?.high ?? 0);
-  await expect.poll(ends, soon).toBe(2 * read);
-  say(`${(await late()) - before} of ${read} came late, and each has its two tasks`);
+  await expect.poll(sendOld, soon).toBeGreaterThan(late);
+  const [unreadable, tooLarge] = [
+    await counted("detections_unreadable"),
+    await counted("tasks_too_large_for_their_picture"),
+  ];
+  await send(null);
+  await send(detection("A".repeat(2_000_000)));
+  await send(usual);
+  const read = await heldBy(from);
+  await expect.poll(() => heldBy(to), soon).toBe(2 * (read - 1));
+  await expect.poll(() => counted("tasks_too_large_for_their_picture"), soon).toBe(tooLarge + 1);
+  expect(await counted("detections_unreadable")).toBe(unreadable + 1);
+  say(
+    `of ${read} messages ${(await counted("detections_late")) - late} late, 1 empty, 1 of 2 MB: each of the others has its two tasks`,
+  );
   await flink.stopWithSavepoint(other);
   await Promise.all([admin.disconnect(), producer.disconnect()]);
 });
