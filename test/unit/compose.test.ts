@@ -78,16 +78,18 @@ test("each role has a service and a profile of its own; all are watched, and wri
   }
   for (const [name, { profiles, healthcheck }] of Object.entries(services)) {
     expect(profiles.length > 0 || name === "redis", name).toBe(true);
-    expect(healthcheck !== undefined || name === "console", name).toBe(true);
+    expect(healthcheck !== undefined || ["console", "flink-job"].includes(name), name).toBe(true);
   }
 });
 
 test("what another profile starts is waited for where it is there, and not needed", () => {
   const { services } = Compose.parse(parse(text));
-  for (const [name, { depends_on: others }] of Object.entries(services)) {
+  for (const [name, { depends_on: others, profiles }] of Object.entries(services)) {
     for (const [other, { required }] of Object.entries(others)) {
-      expect(services[other], `${name} waits for ${other}`).toBeDefined();
-      expect(required, `${name} waits for ${other}`).toBe(other === "redis");
+      const waited = services[other];
+      expect(waited, `${name} waits for ${other}`).toBeDefined();
+      const always = other === "redis" || profiles.every((profile) => waited?.profiles.includes(profile));
+      expect(required, `${name} waits for ${other}`).toBe(always);
     }
   }
 });
@@ -116,4 +118,19 @@ test("the example of its settings names profiles that there are, and leaves the 
   expect(named.split(",").filter((profile) => !there.has(profile))).toEqual([]);
   expect(named).toContain("vigilane");
   expect(example).toMatch(/^VIGILANE_TOKEN=$/m);
+});
+
+test("the stream job's versions are the same in its build and its image, and its settings are those that job.sql asks for", () => {
+  const file = (name: string) => readFileSync(new URL(`../../flink/${name}`, import.meta.url), "utf8");
+  const [, version] = /<flink\.version>(.+)<\/flink\.version>/.exec(file("pom.xml")) ?? [];
+  expect(file("Dockerfile")).toContain(`\nFROM flink:${version}-java17\n`);
+  const { services } = Compose.parse(parse(text));
+  const given = services["flink-job"]?.environment ?? {};
+  const asked = [...file("job.sql").matchAll(/\$\{([A-Z_]+)(:-)?/g)].filter(([, name]) => name !== "NAME");
+  expect(asked.length).toBeGreaterThan(5);
+  for (const [, name = "", optional] of asked) expect(optional !== undefined || name in given, name).toBe(true);
+  const names = asked.map(([, name]) => name);
+  expect(Object.keys(given).filter((name) => !names.includes(name))).toEqual(["RESTORE_FROM"]);
+  for (const name of ["flink-jobmanager", "flink-taskmanager", "flink-job"])
+    expect(services[name], name).toMatchObject({ profiles: ["flink"], cap_drop: ["ALL"] });
 });
