@@ -1,5 +1,6 @@
 /** Rewinding the bridge's group, and other names for the topics, on the running pipeline. */
-import { afterEach, expect, test } from "vitest";
+import { Redis } from "ioredis";
+import { afterEach, expect, onTestFinished, test } from "vitest";
 import { AssessmentResult } from "../../src/messages.ts";
 import { CONSUMER_GROUPS } from "../../src/names.ts";
 import { deadLetterTopic, TOPICS } from "../../src/topics/topic-log.ts";
@@ -58,5 +59,10 @@ test("by other names: the roles read and write the topics that the setting names
   const result = AssessmentResult.parse(JSON.parse((await first("risk-assessment-results-topic")).value.toString()));
   expect(result.taskId).toBe("m_group1");
   expect((await first(deadLetterTopic("detection-results-topic"))).value.toString()).toBe("no JSON");
-  expect(world.results).toEqual([]); // nothing on the topic of our name
+  // Whoever asks by our names finds them there, and nothing lies under those.
+  await expect.poll(() => world.results.map(({ taskId }) => taskId), { timeout: 5_000 }).toEqual(["m_group1"]);
+  const redis = new Redis(world.redis.url);
+  onTestFinished(() => redis.disconnect());
+  const ours = /(detection-results|risk-assessment-results)(?!-topic)/;
+  expect((await redis.keys("*")).filter((key) => ours.test(key))).toEqual([]);
 });

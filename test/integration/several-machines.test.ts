@@ -25,7 +25,7 @@ import { startVisionProvider } from "../../src/simulator/vision-provider.ts";
 import { connectStore } from "../../src/store.ts";
 import { openTopicLog } from "../../src/topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
-import { javaThere, startKafka } from "../support/kafka.ts";
+import { javaThere, someKafka } from "../support/kafka.ts";
 import { freePort, startRedis } from "../support/redis.ts";
 import { s3There, startS3 } from "../support/s3.ts";
 
@@ -43,7 +43,7 @@ test.skipIf(!javaThere || !s3There)(
   async () => {
     const folder = mkdtempSync(join(tmpdir(), "vigilane-machines-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-    const [store, kafka, s3] = await Promise.all([startRedis(), startKafka(), startS3()]);
+    const [store, kafka, s3] = await Promise.all([startRedis(), someKafka(), startS3()]);
     onTestFinished(() => kafka.stop());
     onTestFinished(() => s3.stop());
     const accounts = [{ id: "one", keys: [SECRET] }];
@@ -54,9 +54,13 @@ test.skipIf(!javaThere || !s3There)(
     const group = `{ id: one, provider: simulated, windows: { requestsPerSecond: 60 }, keys: [{ id: k, secret: ${SECRET} }] }`;
     writeFileSync(keys, `keyGroups:\n  - ${group}\n`);
     const place = s3.bucket();
+    // The broker may be others' too.
+    const names = { detectionsTopic: `detections-${process.pid}`, resultsTopic: `results-${process.pid}` };
     const shared = {
       REDIS_URL: store.url,
       KAFKA_BROKERS: kafka.brokers.join(","),
+      VIGILANE_DETECTIONS_TOPIC: names.detectionsTopic,
+      VIGILANE_RESULTS_TOPIC: names.resultsTopic,
       ...s3.environmentOf(place),
       VIGILANE_SIMULATOR_URL: new URL("/", provider.url).href,
       VIGILANE_KEYS: keys,
@@ -68,7 +72,7 @@ test.skipIf(!javaThere || !s3There)(
     const gateways = machines.flatMap(({ role, url }) => (role === "gateway" ? [url] : []));
 
     // The eighth machine: where the load is.
-    const settings = { ...Settings.parse({}), kafkaBrokers: [...kafka.brokers] };
+    const settings = { ...Settings.parse({}), ...names, kafkaBrokers: [...kafka.brokers] };
     const topics = openTopicLog(settings, store.url, quiet);
     const images = createS3ImageStore(place, quiet);
     for (const one of [topics, images]) {

@@ -17,7 +17,8 @@ async function lagIsTold(kafkaBrokers: string[]) {
   const store = await startRedis();
   const redis = await connectStore(store.url, silent);
   onTestFinished(() => void redis.disconnect());
-  const topics = openTopicLog(Settings.parse({ kafkaBrokers }), store.url, silent);
+  const mark = `${process.pid}-${Date.now()}`; // a broker that others use too has other topics and groups
+  const topics = openTopicLog(Settings.parse({ kafkaBrokers, resultsTopic: `results-${mark}` }), store.url, silent);
   onTestFinished(() => topics.stop());
   await topics.start();
   const stop = new AbortController();
@@ -26,7 +27,7 @@ async function lagIsTold(kafkaBrokers: string[]) {
     TOPICS.results,
     ["a", "b", "c"].map((key) => ({ key, value: Buffer.from(key) })),
   );
-  const group = `reads-${Date.now()}`; // a broker of one's own may know earlier ones
+  const group = `reads-${mark}`;
   const readers = [{ topic: TOPICS.results, group }];
   const told = async () => {
     const text = await redis.hget(KEYS.lags, `${group}.${TOPICS.results}`);
