@@ -50,6 +50,7 @@ const figures = cases.flatMap(({ name, goodput, refused }): Figure[] => {
     { row: name, what: "refused share", values: of("refusedShare"), aim: { atMost: refused } },
     { row: name, what: "lost or doubled", values: runs.map((run) => run.lost + run.doubled), aim: { atMost: 0 } },
     { row: name, what: "failed", values: of("failed") },
+    { row: name, what: "guard, mean, ms", values: of("guardMs") },
     { row: name, what: "load late at most, ms", values: of("offeredLateMs") },
   ];
 });

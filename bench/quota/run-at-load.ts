@@ -2,6 +2,7 @@
 import { anArrival } from "../../test/support/tasks.ts";
 import { drawArrivals, type Offering, offerOpenLoop } from "./arrivals.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
+import { logGuards } from "./guard-log.ts";
 import { type Ledger, startLedger } from "./ledger.ts";
 import { p95 } from "./report.ts";
 
@@ -38,13 +39,16 @@ export interface RunFigures {
   offeredLateMs: number;
 }
 
-/** Starts an engine, runs it under the load, stops it. */
-export async function runAtLoad(options: EngineOptions, run: RunOptions): Promise<RunFigures> {
+/** Starts an engine, runs it under the load, stops it. guardMs: the mean over groups and time, warm-up included. */
+export async function runAtLoad(options: EngineOptions, run: RunOptions): Promise<RunFigures & { guardMs: number }> {
   const engine = await startEngine(options);
   try {
     const ledger = await startLedger(engine.store.url);
     try {
-      return (await measure(engine, ledger, run)).figures;
+      const guards = await logGuards(engine.redis, options.groups);
+      const { figures } = await measure(engine, ledger, run);
+      await guards.stop();
+      return { ...figures, guardMs: guards.meanMs() };
     } finally {
       await ledger.stop();
     }
