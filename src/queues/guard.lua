@@ -5,9 +5,9 @@
 -- this group's round trips (there and back: never less than the spread on the way there alone), each followed by stochastic
 -- approximation (Robbins and Monro 1951), and c is only a correction: a refusal for rate widens it by GAIN · (1 − SHARE), an
 -- accepted call narrows it by GAIN · SHARE, so that where the way back jitters differently from the way there, the refused
--- share rests at SHARE. Where nothing jitters the guard rests at FLOOR and nothing is refused. A provider that does not say how
+-- share rests at SHARE. GAIN is BOLDER times as much to begin with, and as it is after 250 calls. Where nothing jitters the guard rests at FLOOR and nothing is refused. A provider that does not say how
 -- long it worked has no spread to see: there the step of the correction is STEP ms instead.
-local GUARD = { floor = 5, least_c = 0.3, most_c = 4, gain = 0.05, share = 0.009, step = 10, most = 250, start = 25 }
+local GUARD = { floor = 5, least_c = 0.3, most_c = 4, gain = 0.05, bolder = 6, share = 0.007, step = 10, most = 250, start = 25 }
 
 -- One step of a percentile towards a sample; steps shrink from the first samples on to a twentieth of the spread.
 local function towards(value, sample, percentile, step)
@@ -39,7 +39,8 @@ local function learn_guard(f, at, accepted, refused, network, into)
   end
   if accepted or refused then
     local way = refused and 1 - GUARD.share or -GUARD.share
-    c = math.max(GUARD.least_c, math.min(GUARD.most_c, c + GUARD.gain * way))
+    local gain = seen > 0 and GUARD.gain * math.max(1, GUARD.bolder / (1 + seen / 50)) or GUARD.gain
+    c = math.max(GUARD.least_c, math.min(GUARD.most_c, c + gain * way))
     if seen < 20 then guard = guard + GUARD.step * way end
     put('guardC', ms(c))
   end

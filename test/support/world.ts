@@ -1,6 +1,6 @@
 /**
  * The whole of vigilane as people run it (`vigilane up` with its supervisor and role processes), without cameras: a real
- * Redis of the test's own, a simulated provider in this process (so that its statistics survive every kill), an open-loop
+ * Redis of the test's own (topics in it, or on a broker that is given), a simulated provider in this process (so that its statistics survive every kill), an open-loop
  * offer of groups, and a ledger of every result ever published.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -15,9 +15,10 @@ import { CameraRisk, type RoleHealth } from "../../src/events.ts";
 import { createFolderImageStore } from "../../src/images/folder-image-store.ts";
 import { AssessmentResult } from "../../src/messages.ts";
 import { KEYS } from "../../src/names.ts";
+import { Settings } from "../../src/settings.ts";
 import { SimulatorConfig } from "../../src/simulator/simulator-config.ts";
 import { startVisionProvider, type VisionProvider } from "../../src/simulator/vision-provider.ts";
-import { createRedisTopicLog } from "../../src/topics/redis-topic-log.ts";
+import { openTopicLog } from "../../src/topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
 import { silent } from "./pipeline.ts";
 import { startRedis, type TestRedis } from "./redis.ts";
@@ -63,6 +64,8 @@ export interface WorldOptions {
   simulator?: object;
   /** How durable the store is. Default: as our own. */
   appendfsync?: "always" | "everysec";
+  /** The topics are there, and not in the store. */
+  kafkaBrokers?: readonly string[];
   env?: Record<string, string>;
 }
 
@@ -97,6 +100,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
         ...(options.provider !== "supervised" && { VIGILANE_SIMULATOR_URL: new URL("/", provider.url).href }),
         VIGILANE_DATA: data,
         VIGILANE_FRESHNESS_SECONDS: "0",
+        ...(options.kafkaBrokers && { KAFKA_BROKERS: options.kafkaBrokers.join(",") }),
         ...options.env,
       },
       stdio: ["ignore", "pipe", "pipe"],
@@ -111,7 +115,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   });
 
   const images = createFolderImageStore({ folder: join(data, "images") }, silent);
-  const topics = createRedisTopicLog({ redisUrl: store.url, retentionMs: 3_600_000, maxBytesPerTopic: 1e9 }, silent);
+  const topics = openTopicLog(Settings.parse({ kafkaBrokers: options.kafkaBrokers ?? [] }), store.url, silent);
   for (const one of [images, topics]) {
     await one.start();
     releases.push(() => one.stop());

@@ -33,7 +33,7 @@ const MEANS: Record<RefusalCause, string> = {
 const PROBED = "probed after 3, 6, 12 … s, up to an hour";
 const BREAKER = "after five in a row a probe decides";
 const RESTS: Partial<Record<RefusalCause, string>> = {
-  rate_second: "1 s, up to 10 s while it goes on",
+  rate_second: "0.15 s; 1 to 10 s from 5 % of its calls on",
   burst: "2 s, up to 10 s while it goes on",
   rate_minute: "10 s, up to 60 s while it goes on",
   tokens: "10 s, up to 60 s while it goes on",
