@@ -75,7 +75,7 @@ test("refusals only correct it: they widen it, and calls that are accepted narro
 
 test("where a provider does not say how long it worked, refusals alone move it, within its bounds", async () => {
   await learn(3, () => early);
-  expect(await guardMs()).toBeCloseTo(25 + 3 * 9.91, 1);
+  expect(await guardMs()).toBeCloseTo(25 + 3 * 9.93, 1);
   await learn(40, () => early);
   expect(await guardMs()).toBe(250);
 });
