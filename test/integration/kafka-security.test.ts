@@ -224,7 +224,9 @@ describe.skipIf(!javaThere || !opensslThere)("a broker with logins and TLS", () 
     expect(said).not.toContain("TimeoutNegativeWarning");
   });
 
-  test("while it runs each trouble is said once, nothing is lost, and it goes on when it is over", async () => {
+  test("while it runs each trouble is said once, nothing is lost, and it goes on when it is over", {
+    timeout: 240_000,
+  }, async () => {
     const { moved, otherPassword, login: wantsTls, behind } = kafka.ports;
     const way = await startTcpSwitch(behind);
     await way.to(moved);
@@ -246,7 +248,7 @@ describe.skipIf(!javaThere || !opensslThere)("a broker with logins and TLS", () 
       }
     })();
     const troubles = () => said.flatMap(({ code }) => code ?? []);
-    const wait = { timeout: 3 * 8_000, interval: 50 };
+    const wait = { timeout: 3 * 20_000, interval: 50 };
 
     await log.publish("moved", [{ key: "before", value: Buffer.from("1") }]);
     await expect.poll(() => read, wait).toEqual(["before"]);

@@ -94,7 +94,7 @@ test("a group's facts: keys by id and never a secret, latencies, refusals by cau
   });
   expect(event?.waitsFor?.leftMs).toBeGreaterThan(50_000);
   expect(event?.waitsFor?.leftMs).toBeLessThan(60_300);
-  expect(event?.guardMs).toBeCloseTo(25 - 3 * 0.09 + 9.91, 1);
+  expect(event?.guardMs).toBeCloseTo(25 - 3 * 0.07 + 9.93, 1);
   const keys = event?.keys ?? [];
   expect(keys.map(({ id, state }) => [id, state]).toSorted()).toEqual(
     ["key-1", "key-2"].map((id) => [id, id === running.keyId ? "in_use" : "available"]),
