@@ -100,7 +100,6 @@ test("no window is exceeded at the provider, though the store has forgotten call
   world = here;
   const calls = () => here.provider.stats().accounts[0]?.calls ?? 0;
   const offering = here.offer({ groupsPerSecond: 40 });
-  const offeredAtMs = performance.now();
   await here.provider.until(() => calls() >= 20);
   const before = calls();
   await loseTail(here);
@@ -108,8 +107,8 @@ test("no window is exceeded at the provider, though the store has forgotten call
   expect(forgotten).toBeGreaterThan(20); // more than a second's, which the minute would otherwise have too much
   await here.provider.until(() => calls() >= limits.requestsPerMinute);
   await wait(3_000); // with a full minute and work waiting nobody may call
-  // On a machine so slow that the minute is over by now, the provider's own windows below say all.
-  if (performance.now() - offeredAtMs < 60_000) expect(calls()).toBe(limits.requestsPerMinute);
+  // The provider's own window says whether somebody did, however long all of this took.
+  expect(here.provider.stats().accounts[0]?.windows.requestsPerMinute?.most).toBe(limits.requestsPerMinute);
   expect(await here.redis.zcard("{vl}:wait")).toBeGreaterThan(0);
   expect(await here.redis.exists(KEYS.keyGroups)).toBe(1);
   await offering.end();

@@ -248,7 +248,7 @@ describe.skipIf(!javaThere || !opensslThere)("a broker with logins and TLS", () 
       }
     })();
     const troubles = () => said.flatMap(({ code }) => code ?? []);
-    const wait = { timeout: 3 * 20_000, interval: 50 };
+    const wait = { timeout: 3 * 8_000, interval: 50 };
 
     await log.publish("moved", [{ key: "before", value: Buffer.from("1") }]);
     await expect.poll(() => read, wait).toEqual(["before"]);

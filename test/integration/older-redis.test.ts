@@ -189,15 +189,21 @@ test("a re-used verdict waits until the older pipeline has written detection:<id
   expect(heldMs(late)).toBeLessThan(1_500);
   expect(heldMs(quick)).toBeLessThan(heldMs(late));
 
-  // Written while the verdict waits: it comes after that.
-  await same("during", false);
+  // Written while the verdict waits: it comes after that. On a machine that is slower than the 500 ms it is tried again.
   const store = await connectStore(pipeline.redis.url, silent);
   onTestFinished(() => store.disconnect());
-  await expect.poll(() => store.xlen("{vl}:outbox"), { interval: 5 }).toBe(1);
-  const beforeMs = Date.now();
-  await redis.set("detection:during", "{}", "EX", 300);
-  const after = await resultFor("during");
-  expect(after?.metadata.timings.publishedAt).toBeGreaterThanOrEqual(beforeMs - 20);
+  for (let nth = 1; ; nth += 1) {
+    await same(`during-${nth}`, false);
+    await expect.poll(() => store.xlen("{vl}:outbox"), { interval: 5 }).toBe(1);
+    const [seconds, micros] = await store.time();
+    await redis.set(`detection:during-${nth}`, "{}", "EX", 300);
+    const after = await resultFor(`during-${nth}`);
+    if (heldMs(after) >= 500 && nth < 5) continue;
+    expect(heldMs(after)).toBeLessThan(500);
+    const writtenMs = Number(seconds) * 1_000 + Number(micros) / 1_000;
+    expect(after?.metadata.timings.publishedAt).toBeGreaterThanOrEqual(writtenMs);
+    break;
+  }
 });
 
 test("in the aggregator's place: a frame with all its verdicts under camera:<id>:latest, and to camera:<id>", async () => {

@@ -20,8 +20,15 @@ function subscribe(listener: () => void) {
   };
 }
 
+/** Never more than a second old, however late a busy page's ticks are, or where nobody has listened for long. */
+function latest() {
+  const now = Date.now();
+  if (Math.abs(now - nowMs) >= 1_000) nowMs = now;
+  return nowMs;
+}
+
 /** This machine's clock. */
-export const useLocalNow = () => useSyncExternalStore(subscribe, () => nowMs);
+export const useLocalNow = () => useSyncExternalStore(subscribe, latest);
 
 /** The gateway's clock, against which ages of events are reckoned. */
 export const useNow = () => useLocalNow() + usePage((page) => page.clockOffsetMs);
