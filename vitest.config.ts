@@ -14,6 +14,7 @@ const ALONE = [
   "test/chaos/detector.test.ts",
   "test/integration/detector.test.ts",
   "test/integration/life-of-a-task.test.ts",
+  "test/integration/kafka-security.test.ts",
 ];
 /** The longest of their projects, begun first, so that none of them runs on when all others have ended. */
 const LONGEST = [
