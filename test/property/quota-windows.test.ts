@@ -192,33 +192,32 @@ test("no window is exceeded at the stamps, nothing leaks, and every task ends on
   timeout: 600_000,
 }, async () => {
   let granted = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      groupsOf,
-      fc.array(step, { minLength: 20, maxLength: 70, size: "max" }),
-      fc.constantFrom(...STARTS),
-      async (groups, steps, start) => {
-        store.set(Date.parse(start));
-        await store.redis.flushall();
-        const world = new World(groups);
-        await world.register();
-        const arrivals = Array.from({ length: 40 }, () =>
-          anArrival({ freshnessSeconds: 0, capturedAtMs: store.nowMs() }),
-        );
-        await world.room.admit(arrivals);
-        for (const one of steps) {
-          store.set(store.nowMs() + one.waitMs);
-          if (one.waitMs > 3_600_000) await world.quota.renewCalendar(world.groups);
-          await play(world, one);
-        }
-        granted += world.calls.length;
-        await world.nothingLeaks();
-        await fullAgain(world);
-        await drain(world, arrivals.length + 12);
-      },
-    ),
-    { numRuns: RUNS },
+  const holds = fc.asyncProperty(
+    groupsOf,
+    fc.array(step, { minLength: 20, maxLength: 70, size: "max" }),
+    fc.constantFrom(...STARTS),
+    async (groups, steps, start) => {
+      store.set(Date.parse(start));
+      await store.redis.flushall();
+      const world = new World(groups);
+      await world.register();
+      const arrivals = Array.from({ length: 40 }, () =>
+        anArrival({ freshnessSeconds: 0, capturedAtMs: store.nowMs() }),
+      );
+      await world.room.admit(arrivals);
+      for (const one of steps) {
+        store.set(store.nowMs() + one.waitMs);
+        if (one.waitMs > 3_600_000) await world.quota.renewCalendar(world.groups);
+        await play(world, one);
+      }
+      granted += world.calls.length;
+      await world.nothingLeaks();
+      await fullAgain(world);
+      await drain(world, arrivals.length + 12);
+    },
   );
+  // Where the drawn windows are of one call a day, a run grants little: it goes on until it has shown enough.
+  for (let turn = 0; turn < 5 && granted <= RUNS * 3; turn++) await fc.assert(holds, { numRuns: RUNS });
   expect(granted).toBeGreaterThan(RUNS * 3); // else it showed little
 });
 
