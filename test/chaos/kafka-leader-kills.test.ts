@@ -1,6 +1,7 @@
 /**
  * Leaders killed one after the other, of three: nothing acknowledged is missing from the log, every key keeps its order, and
- * the consumer goes on by itself each time. kafkajs' own send and consumer fail both (docs/decisions/013-kafkajs.md).
+ * the consumer goes on by itself each time; and the results that are written back meanwhile stand there exactly once, for
+ * readers of committed messages. kafkajs' own send and consumer fail both (docs/decisions/013-kafkajs.md).
  */
 import { randomUUID } from "node:crypto";
 import { Kafka, logLevel } from "kafkajs";
@@ -12,6 +13,7 @@ import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import { keysOf, numbersOf, said, upTo } from "../conformance/topic-log-scene.ts";
 import { javaThere, startKafka } from "../support/kafka.ts";
 import { TopicReader } from "../support/topic-reader.ts";
+import { moves, writeBackScene } from "../support/write-back-scene.ts";
 
 const LONG = process.env.VIGILANE_LONG === "1";
 const KILLS = LONG ? 100 : 3;
@@ -63,17 +65,27 @@ describe.skipIf(!javaThere)("three real Kafka nodes", () => {
       }
     })();
     const read = () => Math.min(...keys.map((key) => seen.get(key)?.at(-1) ?? -1));
+    const { offer, writer, published, offered } = await writeBackScene(kafka.brokers, ON_AGAIN_MS);
+    const writes = writer();
+    let moved = 0;
+    writes.on("message", (told: { moved?: number }) => {
+      moved += told.moved ?? 0;
+    });
+    await offer(100);
+    await moves(writes, 1);
     return {
       inStep: () => expect.poll(copies, { timeout: 90_000, interval: 200 }).toEqual(upTo(6).map(() => 3)),
       async leaderOf(partition: number) {
         const leader = (await partitions()).find(({ partitionId }) => partitionId === partition)?.leader;
         return kafka.nodes.find(({ id }) => id === leader);
       },
-      /** Publishing and reading get on from here. */
+      /** Publishing, reading and writing back get on from here. */
       async goesOn() {
-        const at = lowest();
+        const [at, movedBefore] = [lowest(), moved];
+        await offer(100);
         await expect.poll(lowest, { timeout: ON_AGAIN_MS, interval: 50 }).toBeGreaterThan(at + 20);
         await expect.poll(read, { timeout: ON_AGAIN_MS, interval: 50 }).toBeGreaterThan(at + 20);
+        await expect.poll(() => moved, { timeout: ON_AGAIN_MS, interval: 50 }).toBeGreaterThan(movedBefore);
       },
       async finish() {
         stop.abort();
@@ -94,6 +106,7 @@ describe.skipIf(!javaThere)("three real Kafka nodes", () => {
         // And in the log itself each stands once: a send that was tried again was known by its sequence number.
         for (const key of keys) expect(numbersOf(inLog, key)).toEqual(upTo(total(key)));
         expect((await log.lag(topic, "audit")).messages).toBe(0);
+        expect(await published()).toEqual(offered());
       },
     };
   }
