@@ -30,7 +30,7 @@ describe.skipIf(!javaThere)("three real Kafka nodes", () => {
   }, 180_000);
   afterAll(() => kafka.stop());
 
-  /** A topic that is published to and read from without a pause, until `finish`, which judges it. */
+  /** A topic that is published to, read from and written back to without a pause, until `finish`, which judges it. */
   async function flow() {
     const topic = `t-${randomUUID()}`;
     const settings = { brokers: kafka.brokers, retentionMs: 3_600_000, maxBytesPerTopic: 2 ** 30, shards: 6 };
@@ -73,6 +73,7 @@ describe.skipIf(!javaThere)("three real Kafka nodes", () => {
     });
     await offer(100);
     await moves(writes, 1);
+    await expect.poll(read, { timeout: ON_AGAIN_MS, interval: 50 }).toBeGreaterThan(0); // it flows
     return {
       inStep: () => expect.poll(copies, { timeout: 90_000, interval: 200 }).toEqual(upTo(6).map(() => 3)),
       async leaderOf(partition: number) {
