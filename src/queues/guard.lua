@@ -9,7 +9,7 @@
 -- learned; GAIN is BOLDER times as much to begin with, and as it is after 450 calls. Where nothing jitters the guard rests at
 -- FLOOR and nothing is refused. A provider that does not say how long it worked has no spread to see: there the step of the
 -- correction is STEP ms instead.
-local GUARD = { floor = 5, begin_c = 1.4, least_c = 0.3, most_c = 4, gain = 0.05, bolder = 10, share = 0.007, step = 10, most = 250, start = 25 }
+local GUARD = { floor = 5, begin_c = 1.4, least_c = 0.3, most_c = 4, gain = 0.05, bolder = 10, share = 0.008, step = 10, most = 250, start = 25 }
 
 -- One step of a percentile towards a sample; steps shrink from the first samples on to a twentieth of the spread.
 local function towards(value, sample, percentile, step)
