@@ -5,11 +5,11 @@
 -- this group's round trips (there and back: never less than the spread on the way there alone), each followed by stochastic
 -- approximation (Robbins and Monro 1951), and c is only a correction: a refusal for rate widens it by GAIN · (1 − SHARE), an
 -- accepted call narrows it by GAIN · SHARE, so that where the way back jitters differently from the way there, the refused
--- share rests at SHARE. It begins at BEGIN_C, about where lognormal delays bring it, so that little is refused while it is
--- learned; GAIN is BOLDER times as much to begin with, and as it is after 450 calls. Where nothing jitters the guard rests at
+-- share rests at SHARE. It begins at BEGIN_C, near where lognormal delays bring it (1.2 to 1.7), so that little is refused while it is
+-- learned; GAIN is BOLDER times as much to begin with, and as it is after 750 calls. Where nothing jitters the guard rests at
 -- FLOOR and nothing is refused. A provider that does not say how long it worked has no spread to see: there the step of the
 -- correction is STEP ms instead.
-local GUARD = { floor = 5, begin_c = 1.4, least_c = 0.3, most_c = 4, gain = 0.05, bolder = 10, share = 0.008, step = 10, most = 250, start = 25 }
+local GUARD = { floor = 5, begin_c = 1.2, least_c = 0.3, most_c = 4, gain = 0.05, bolder = 16, share = 0.008, step = 10, most = 250, start = 25 }
 
 -- One step of a percentile towards a sample; steps shrink from the first samples on to a twentieth of the spread.
 local function towards(value, sample, percentile, step)
