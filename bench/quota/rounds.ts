@@ -3,6 +3,8 @@ import { parseArgs } from "node:util";
 
 export interface RoundOptions {
   rounds: number;
+  /** Number of the first one: a measurement may be taken in parts, each round with its own seed. Default 1. */
+  firstRound: number;
   /** Measured, of each variant in each round. */
   seconds: number;
   /** Before that, until guard, latency and connections have settled. */
@@ -11,7 +13,7 @@ export interface RoundOptions {
   only: string[];
 }
 
-/** From the command line: --rounds 5 --seconds 20 --warm-up 10 --only name,name; and further numbers, by name, with their defaults. */
+/** From the command line: --rounds 5 --first-round 1 --seconds 20 --warm-up 10 --only name,name; and further numbers, by name, with their defaults. */
 export function readOptions(): RoundOptions;
 export function readOptions<M extends Record<string, number>>(
   more: M,
@@ -21,7 +23,13 @@ export function readOptions(
   more: Record<string, number> = {},
   warmUpSeconds = 10,
 ): RoundOptions & Record<string, unknown> {
-  const numbers: Record<string, number> = { rounds: 5, seconds: 20, "warm-up": warmUpSeconds, ...more };
+  const numbers: Record<string, number> = {
+    rounds: 5,
+    "first-round": 1,
+    seconds: 20,
+    "warm-up": warmUpSeconds,
+    ...more,
+  };
   const known = [...Object.keys(numbers), "only"].map((name) => [name, { type: "string" as const }]);
   const values: Record<string, unknown> = parseArgs({ options: Object.fromEntries(known) }).values;
   const number = (name: string) => {
@@ -32,6 +40,7 @@ export function readOptions(
   return {
     ...Object.fromEntries(Object.keys(more).map((name) => [name, number(name)])),
     rounds: number("rounds"),
+    firstRound: number("first-round"),
     seconds: number("seconds"),
     warmUpSeconds: number("warm-up"),
     only: typeof values.only === "string" ? values.only.split(",") : [],
@@ -41,20 +50,20 @@ export function readOptions(
 /** Runs each variant once a round, the first one another in each round. `run` gets the round's seed: the same for all. */
 export async function interleave<R>(
   variants: Readonly<Record<string, (seed: number) => Promise<R>>>,
-  { rounds, only }: RoundOptions,
+  { rounds, firstRound, only }: RoundOptions,
 ): Promise<Map<string, R[]>> {
   const names = Object.keys(variants).filter((name) => only.length === 0 || only.includes(name));
   // A store that was started ends with this process only when that is left in order.
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(130));
   if (names.length === 0) throw new RangeError(`--only knows ${Object.keys(variants).join(", ")}`);
   const results = new Map<string, R[]>(names.map((name) => [name, []]));
-  for (let round = 0; round < rounds; round += 1) {
+  for (let round = firstRound; round < firstRound + rounds; round += 1) {
     for (let i = 0; i < names.length; i += 1) {
-      const name = names[(i + round) % names.length] ?? "";
-      const result = await variants[name]?.(round + 1);
+      const name = names[(i + round - 1) % names.length] ?? "";
+      const result = await variants[name]?.(round);
       if (result === undefined) continue;
       results.get(name)?.push(result);
-      console.error(`round ${round + 1} of ${rounds}, ${name}: ${JSON.stringify(result)}`);
+      console.error(`round ${round} of ${firstRound + rounds - 1}, ${name}: ${JSON.stringify(result)}`);
     }
   }
   return results;

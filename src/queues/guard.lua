@@ -5,9 +5,11 @@
 -- this group's round trips (there and back: never less than the spread on the way there alone), each followed by stochastic
 -- approximation (Robbins and Monro 1951), and c is only a correction: a refusal for rate widens it by GAIN · (1 − SHARE), an
 -- accepted call narrows it by GAIN · SHARE, so that where the way back jitters differently from the way there, the refused
--- share rests at SHARE. GAIN is BOLDER times as much to begin with, and as it is after 250 calls. Where nothing jitters the guard rests at FLOOR and nothing is refused. A provider that does not say how
--- long it worked has no spread to see: there the step of the correction is STEP ms instead.
-local GUARD = { floor = 5, least_c = 0.3, most_c = 4, gain = 0.05, bolder = 6, share = 0.007, step = 10, most = 250, start = 25 }
+-- share rests at SHARE. It begins at BEGIN_C, near where lognormal delays bring it (1.2 to 1.7), so that little is refused while it is
+-- learned; GAIN is BOLDER times as much to begin with, and as it is after 750 calls. Where nothing jitters the guard rests at
+-- FLOOR and nothing is refused. A provider that does not say how long it worked has no spread to see: there the step of the
+-- correction is STEP ms instead.
+local GUARD = { floor = 5, begin_c = 1.2, least_c = 0.3, most_c = 4, gain = 0.05, bolder = 16, share = 0.008, step = 10, most = 250, start = 25 }
 
 -- One step of a percentile towards a sample; steps shrink from the first samples on to a twentieth of the spread.
 local function towards(value, sample, percentile, step)
@@ -22,7 +24,7 @@ local GUARD_FIELDS = { 'guard', 'netHigh', 'netLow', 'netSeen', 'guardC' }
 local function learn_guard(f, at, accepted, refused, network, into)
   if not (accepted or refused or network) then return end
   local guard, high, low = tonumber(f[at] or '') or GUARD.start, tonumber(f[at + 1] or ''), tonumber(f[at + 2] or '')
-  local seen, c = num(f[at + 3]), tonumber(f[at + 4] or '') or 1
+  local seen, c = num(f[at + 3]), tonumber(f[at + 4] or '') or GUARD.begin_c
   local function put(field, value)
     into[#into + 1] = field
     into[#into + 1] = value
