@@ -108,6 +108,7 @@ export async function admitDetections(
   }
 
   async function admitAll(room: WaitingRoom, arrivals: Arrival[], seen: AdmitCounts): Promise<number> {
+    if (arrivals.length === 0) return 0;
     const { admissions, outboxLength } = await room.admit(arrivals);
     seen.again += admissions.filter((admission) => admission === "known").length;
     seen.handed += admissions.filter((admission) => admission === "handed").length;

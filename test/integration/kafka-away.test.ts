@@ -3,11 +3,13 @@
  * kept, results wait in the outbox, the gateway says what is wrong, and nothing acknowledged is lost.
  * VIGILANE_LONG=1: the detector's broker is killed too, and not only stopped.
  */
+import { Kafka, logLevel } from "kafkajs";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { heartbeat } from "../../src/commands/heartbeat.ts";
 import { createCameraDetector } from "../../src/detector/detector.ts";
 import type { Health } from "../../src/events.ts";
 import { Detection } from "../../src/messages.ts";
+import { KEYS } from "../../src/names.ts";
 import { createGateway } from "../../src/roles/gateway.ts";
 import { createResults } from "../../src/roles/results.ts";
 import type { RoleService } from "../../src/roles/role-service.ts";
@@ -222,6 +224,40 @@ describe.skipIf(!javaThere)("a Kafka broker that is away", () => {
     await expect.poll(() => heard.at(-1)?.resultsToPublish?.waiting, TOLD).toBe(0);
   });
 
+  test("an outbox at its bound: nothing more is admitted until half of it is written, and nothing is lost", {
+    timeout: 240_000,
+  }, async () => {
+    const { pipeline, heard } = await wholeWith({ settings: { maxOutbox: 10 } });
+    const redis = await connectStore(pipeline.redis.url, silent);
+    onTestFinished(() => redis.disconnect());
+    // A broker that takes detections and no results: those are too large for it. (Not so the marks that end transactions.)
+    await limitMessages(pipeline.settings.resultsTopic, 256);
+    const ids = await pipeline.offer(20);
+    await expect.poll(() => redis.xlen(KEYS.outbox), TOLD).toBe(20);
+    ids.push(...(await pipeline.offer(1))); // whoever admits it finds the outbox full
+    await expect
+      .poll(() => heard.at(-1), TOLD)
+      .toMatchObject({
+        ...{ ok: false, topics: null, resultsToPublish: { most: 10, paused: true } },
+        problems: [expect.stringContaining("no new detections are admitted")],
+      });
+    for (let i = 0; i < 5; i += 1) ids.push(...(await pipeline.offer(4)));
+    const { bridgeGroup } = pipeline.settings;
+    await expect.poll(async () => (await pipeline.topics.lag(TOPICS.detections, bridgeGroup)).messages, TOLD).toBe(5);
+    await expect.poll(() => redis.xlen(KEYS.outbox), TOLD).toBe(21);
+    expect(pipeline.bridge.detail?.()).toMatch(/^21 groups admitted/);
+
+    await limitMessages(pipeline.settings.resultsTopic, 1_048_576);
+    const outcomes = await pipeline.outcomes(ids, GOES_ON.timeout);
+    expect([...outcomes.values()].map((some) => some.map(({ outcome }) => outcome))).toEqual(
+      ids.map(() => ["assessed"]),
+    );
+    await expect.poll(() => redis.xlen(KEYS.outbox), TOLD).toBe(0);
+    await expect
+      .poll(() => heard.at(-1), TOLD)
+      .toMatchObject({ ok: true, resultsToPublish: { waiting: 0, paused: false } });
+  });
+
   /** Bridge and worker, results and gateway, with the heartbeats of each, and a client that hears the health. */
   async function wholeWith(options: { simulator?: object; settings?: Partial<Settings> }) {
     const settings = { ...topicsOfItsOwn(), freshnessSeconds: 0, maxOutbox: 100, ...options.settings };
@@ -260,6 +296,16 @@ describe.skipIf(!javaThere)("a Kafka broker that is away", () => {
       return { status: response.status, text, body: (isJson ? JSON.parse(text) : {}) as Record<string, unknown> };
     };
     return { pipeline, ours, beat, heard, get };
+  }
+
+  async function limitMessages(topic: string, bytes: number): Promise<void> {
+    const admin = new Kafka({ brokers: kafka.brokers, logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    await admin.alterConfigs({
+      validateOnly: false,
+      resources: [{ type: 2, name: topic, configEntries: [{ name: "max.message.bytes", value: String(bytes) }] }],
+    });
+    await admin.disconnect();
   }
 });
 
