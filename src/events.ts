@@ -169,6 +169,30 @@ export const Totals = z.object({
 });
 export type Totals = z.infer<typeof Totals>;
 
+/** What keeps a role from its topics, as the role itself has found out. It goes when they answer again. */
+export const TopicTrouble = z.object({
+  /** A row of errors.ts. */
+  code: z.string(),
+  /** With its particulars: addresses, a user's name. Not for everybody. */
+  message: z.string(),
+  remedy: z.string(),
+  /** Since when something has been wrong without a break, be it this or another thing before. */
+  sinceMs: z.number(),
+});
+export type TopicTrouble = z.infer<typeof TopicTrouble>;
+
+/** What waits for a topic: detections in a detector, results in the outbox that bridges empty. */
+export const ToPublish = z.object({
+  waiting: z.number(),
+  most: z.number(),
+  /** Given up since the role's start, the oldest first. Of results none ever is. */
+  dropped: z.number(),
+  /** There is no more room: a bridge admits nothing until half of it has gone. */
+  paused: z.boolean(),
+});
+export type ToPublish = z.infer<typeof ToPublish>;
+
+/** What has a default is not there in the heartbeat of a role that is older than its readers. */
 export const RoleHealth = z.object({
   role: z.string(),
   instance: z.string(),
@@ -179,8 +203,24 @@ export const RoleHealth = z.object({
   atMs: z.number(),
   startedAtMs: z.number(),
   rssMb: z.number(),
+  /** Null: nothing that it knows of. */
+  topics: TopicTrouble.nullable().default(null),
+  /** Of detectors and bridges. */
+  toPublish: ToPublish.nullable().default(null),
 });
 export type RoleHealth = z.infer<typeof RoleHealth>;
+
+/** What is wrong with the topics, over all roles that say so. */
+export const TopicsHealth = z.object({
+  ...TopicTrouble.shape,
+  /** The first words about it, such as "Kafka cannot be reached". */
+  title: z.string(),
+  /** Who has noticed: of each role so many of its living processes. */
+  noticed: z.array(z.object({ role: z.string(), processes: z.number(), of: z.number() })),
+  /** Of some role no process reaches them; then this is among the problems, in these words. Null: of each role one still does. */
+  problem: z.string().nullable(),
+});
+export type TopicsHealth = z.infer<typeof TopicsHealth>;
 
 export const Health = z.object({
   ok: z.boolean(),
@@ -189,6 +229,12 @@ export const Health = z.object({
   store: z.enum(["up", "away"]),
   /** True: the store keeps everything in memory only. */
   storeInMemory: z.boolean(),
+  /** What is wrong with the topics where they lie on brokers of their own; null: nothing that a role knows of. */
+  topics: TopicsHealth.nullable().default(null),
+  /** Over all detectors; null: none lives. */
+  detectionsToPublish: ToPublish.nullable().default(null),
+  /** Results (and tasks that others judge) in the outbox; null: no bridge lives. */
+  resultsToPublish: ToPublish.nullable().default(null),
   roles: z.array(RoleHealth),
 });
 export type Health = z.infer<typeof Health>;

@@ -175,6 +175,12 @@ export const Settings = z.object({
     .pipe(z.number().int().min(1).max(1_000_000))
     .default(5000)
     .describe("Most tasks in the waiting room; beyond it the least urgent one expires (room_full). Default 5000."),
+  maxOutbox: number()
+    .pipe(z.number().int().min(1).max(10_000_000))
+    .default(50_000)
+    .describe(
+      "Results that may wait in the store while they cannot be written to their topic; beyond it nothing new is admitted until half of them are written. What was admitted before still comes to its end (maxWaiting). Default 50000.",
+    ),
   callsPerDay: number()
     .pipe(z.number().int().min(0))
     .optional()

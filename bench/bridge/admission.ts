@@ -129,7 +129,7 @@ async function fromTopic(log: TopicLog, messages: readonly OutgoingMessage[]): P
   for (let i = 0; i < messages.length; i += chunk) await log.publish(topic, messages.slice(i, i + chunk));
   const room = createWaitingRoom(redis, { maxWaiting: MOST_WAITING });
   const stop = new AbortController();
-  const counts = { messages: 0, groups: 0, deadLetters: 0, again: 0, captureUntrusted: 0, handed: 0 };
+  const counts = { messages: 0, groups: 0, deadLetters: 0, again: 0, captureUntrusted: 0, resting: 0, handed: 0 };
   const detections = log.subscribe(topic, { group: "bridge", consumer: "bench" });
   const admitting = admitDetections(
     { detections, ...OURS, room, images, policyOf: () => POLICY, maxOutbox: Number.POSITIVE_INFINITY },

@@ -38,7 +38,7 @@ await Promise.all([images.start(), log.start()]);
 await log.ensureTopic(topic);
 const publisher = fork(new URL("./publisher.ts", import.meta.url), [kafka.brokers.join(","), topic, String(total)]);
 const stop = new AbortController();
-const counts = { messages: 0, groups: 0, deadLetters: 0, again: 0, captureUntrusted: 0, handed: 0 };
+const counts = { messages: 0, groups: 0, deadLetters: 0, again: 0, captureUntrusted: 0, resting: 0, handed: 0 };
 const begun = performance.now();
 const admitting = admitDetections(
   {

@@ -45,6 +45,8 @@ export interface AdmitCounts {
   handed: number;
   /** Messages whose capture time could not be believed. */
   captureUntrusted: number;
+  /** Above 0: admission pauses, since the outbox is full. */
+  resting: number;
 }
 
 /**
@@ -102,10 +104,11 @@ export async function admitDetections(
       for (const [message, some] of arrivals) await admitAlone(batch, message, some, room, seen);
     }
     await batch.acknowledge();
-    if (outboxLength > maxOutbox) await rest(parts.detections, room, maxOutbox);
+    if (outboxLength > maxOutbox) await rest(parts.detections, room, maxOutbox, seen);
   }
 
   async function admitAll(room: WaitingRoom, arrivals: Arrival[], seen: AdmitCounts): Promise<number> {
+    if (arrivals.length === 0) return 0;
     const { admissions, outboxLength } = await room.admit(arrivals);
     seen.again += admissions.filter((admission) => admission === "known").length;
     seen.handed += admissions.filter((admission) => admission === "handed").length;
@@ -150,15 +153,19 @@ export async function admitDetections(
     if (again.length > 0) await room.admit(again);
   }
 
-  async function rest(detections: Subscription, room: WaitingRoom, maxOutbox: number) {
-    log.warn({ maxOutbox }, "the outbox is full: admission pauses until results can be written again");
+  async function rest(detections: Subscription, room: WaitingRoom, maxOutbox: number, seen: AdmitCounts) {
+    if (seen.resting === 0)
+      log.warn({ maxOutbox }, "the outbox is full: admission pauses until results can be written again");
     detections.pause();
+    seen.resting += 1;
     try {
       while (!signal.aborted && (await room.admit([])).outboxLength > maxOutbox / 2) await clock.sleep(250, signal);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
-      detections.resume();
+      seen.resting -= 1;
+      // Others that found it full may wait still.
+      if (seen.resting === 0) detections.resume();
     }
   }
 }

@@ -7,20 +7,17 @@ import { hostname } from "node:os";
 import { loadSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { errorCode, explain, VigilaneError } from "../errors.ts";
-import type { RoleHealth } from "../events.ts";
-import { type Service, within } from "../lifecycle.ts";
-import { KEYS } from "../names.ts";
+import { within } from "../lifecycle.ts";
 import { imagePlace } from "../roles/open-image-store.ts";
+import type { RoleService } from "../roles/role-service.ts";
 import type { Role, Settings } from "../settings.ts";
-import { connectStore } from "../store.ts";
+import { heartbeat } from "./heartbeat.ts";
 
-/** What a role's wiring file gives: a service that may also say what it is busy with. */
-export type RoleService = Service & { detail?(): string };
 type CreateRole = (settings: Settings, context: Context) => RoleService;
 
 /** Below the supervisor's own deadline, so that a role that is slow to stop still says what was slow. */
 const STOP_DEADLINE_MS = 4_000;
-const HEARTBEAT_MS = 1_000;
+const ALIVE_MS = 1_000;
 
 /** Each role's wiring, loaded only by the process that runs it. */
 const WIRING: Record<Role, () => Promise<CreateRole>> = {
@@ -66,35 +63,34 @@ export async function runProcess(role: Role, settings: Settings, wiring: () => P
   process.on("disconnect", () => stopAsked.abort());
   const stopped = new Promise<void>((resolve) => stopAsked.signal.addEventListener("abort", () => resolve()));
 
+  const { signal } = stopAsked;
+  const { redisUrl, aliveFile } = settings;
   let service: RoleService;
   let outcome: "ready" | "stopped";
+  const beats: Promise<void>[] = [];
   try {
     service = (await wiring())(settings, context);
-    const ready = service.start().then(() => "ready" as const);
-    outcome = await Promise.race([ready, stopped.then(() => "stopped" as const)]);
+    const ready = service.start();
+    beats.push(heartbeat({ role, instance, redisUrl, service, startedAtMs, ready }, context, signal));
+    outcome = await Promise.race([ready.then(() => "ready" as const), stopped.then(() => "stopped" as const)]);
   } catch (error) {
     return dieOf(error);
   }
-  let beat: Promise<void> = Promise.resolve();
   if (outcome === "ready") {
     log[supervised ? "debug" : "info"]({ instance }, "ready");
     if (supervised && process.connected) process.send?.({ ready: true });
-    const { signal } = stopAsked;
-    beat = Promise.all([
-      heartbeat(role, instance, startedAtMs, settings, service, context, signal),
-      stayAlive(settings.aliveFile, context, signal),
-    ]).then(() => {});
+    beats.push(stayAlive(aliveFile, context, signal));
     await stopped;
   }
-  return await finish(role, service, beat, context);
+  return await finish(role, service, Promise.all(beats), context);
 }
 
-async function finish(role: Role, service: RoleService, beat: Promise<void>, context: Context): Promise<number> {
+async function finish(role: Role, service: RoleService, beats: Promise<unknown>, context: Context): Promise<number> {
   const { log, clock } = context;
   try {
     await within(clock, STOP_DEADLINE_MS, `stop of ${role}`, async () => {
       await service.stop();
-      await beat;
+      await beats;
     });
     log.info("stopped");
     process.exitCode = 0;
@@ -111,7 +107,7 @@ async function finish(role: Role, service: RoleService, beat: Promise<void>, con
 /** Touches the file each second until `signal` aborts, then takes it away. A file that cannot be written is said once. */
 async function stayAlive(file: string | undefined, { clock, log }: Context, signal: AbortSignal): Promise<void> {
   if (file === undefined) return;
-  for (let well = true; !signal.aborted; await clock.sleep(HEARTBEAT_MS, signal).catch(() => {})) {
+  for (let well = true; !signal.aborted; await clock.sleep(ALIVE_MS, signal).catch(() => {})) {
     try {
       await writeFile(file, String(clock.nowMs()));
       well = true;
@@ -121,40 +117,4 @@ async function stayAlive(file: string | undefined, { clock, log }: Context, sign
     }
   }
   await rm(file, { force: true }).catch(() => {});
-}
-
-/** Writes the role's RoleHealth once a second until `signal` aborts, then takes it away. */
-async function heartbeat(
-  role: Role,
-  instance: string,
-  startedAtMs: number,
-  settings: Settings,
-  service: RoleService,
-  context: Context,
-  signal: AbortSignal,
-): Promise<void> {
-  const { redisUrl } = settings;
-  if (redisUrl === undefined) return;
-  // Commands of an absent store must not pile up: a heartbeat that cannot be sent is dropped.
-  const aborted = new Promise<undefined>((resolve) => signal.addEventListener("abort", () => resolve(undefined)));
-  const connected = connectStore(redisUrl, context, { maxRetriesPerRequest: 0, enableOfflineQueue: false });
-  const redis = await Promise.race([connected, aborted]);
-  if (!redis) return;
-  const field = `${role}/${instance}`;
-  while (!signal.aborted) {
-    const health: RoleHealth = {
-      role,
-      instance,
-      pid: process.pid,
-      ready: true,
-      detail: service.detail?.() ?? "",
-      atMs: context.clock.nowMs(),
-      startedAtMs,
-      rssMb: Math.round(process.memoryUsage.rss() / 1024 ** 2),
-    };
-    await redis.hset(KEYS.roles, field, JSON.stringify(health)).catch(() => {});
-    await context.clock.sleep(HEARTBEAT_MS, signal).catch(() => {});
-  }
-  await redis.hdel(KEYS.roles, field).catch(() => {});
-  redis.disconnect();
 }

@@ -4,6 +4,7 @@
  * never appended was never accepted; by the time the store is back it would be stale.)
  */
 import type { Context } from "../context.ts";
+import type { ToPublish } from "../events.ts";
 import type { ImageStore } from "../images/image-store.ts";
 import { loop } from "../lifecycle.ts";
 import type { Detection } from "../messages.ts";
@@ -37,6 +38,8 @@ export class DetectionOutbox {
   readonly #context: Context;
   readonly #options: OutboxOptions;
   #waiting: Parcel[] = [];
+  /** Handed to the topic, and without its word so far. */
+  #sending = 0;
   #wake: () => void = () => {};
   published = 0;
   dropped = 0;
@@ -65,6 +68,12 @@ export class DetectionOutbox {
     this.#wake();
   }
 
+  /** What waits now, of what as many cameras may have waiting. */
+  toPublish(cameras: number): ToPublish {
+    const most = cameras * WAITING_PER_CAMERA + BATCH;
+    return { waiting: this.#waiting.length + this.#sending, most, dropped: this.dropped, paused: false };
+  }
+
   /** Publishes until `signal` aborts; then what waits is sent once more, for as long as the caller's deadline allows. */
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener("abort", () => this.#wake(), { once: true });
@@ -72,8 +81,10 @@ export class DetectionOutbox {
     await loop(this.#context, signal, "publishing detections", async () => {
       if (batch.length === 0) batch = this.#waiting.splice(0, BATCH);
       if (batch.length === 0) return await this.#offered(signal);
+      this.#sending = batch.length;
       await this.#send(batch);
       batch = [];
+      this.#sending = 0;
     });
     await this.#send([...batch, ...this.#waiting.splice(0)]);
   }

@@ -8,6 +8,7 @@ import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import type { Camera } from "../cameras.ts";
 import type { Context } from "../context.ts";
+import type { ToPublish } from "../events.ts";
 import type { ImageStore } from "../images/image-store.ts";
 import { loop, type Service, service } from "../lifecycle.ts";
 import type { Bbox, DetectedObject, Detection, PreviewHeader, TrafficGroup } from "../messages.ts";
@@ -65,10 +66,14 @@ const STATUS_EVERY_MS = 1_000;
 /** How long what waits may take to reach the topic at a stop. */
 const FAREWELL_MS = 2_000;
 
-export function createCameraDetector(parts: DetectorParts, context: Context): Service & { detail(): string } {
+/** `toPublish`: null before the start. */
+export type CameraDetector = Service & { detail(): string; toPublish(): ToPublish | null };
+
+export function createCameraDetector(parts: DetectorParts, context: Context): CameraDetector {
   const { clock, log } = context;
   const { pool, redis, cameras } = parts;
   let detail = () => "starting";
+  let toPublish = (): ToPublish | null => null;
 
   const base = service("detector", context, async (acquired, signal) => {
     const board = new CameraBoard(redis, parts.instance, context);
@@ -200,6 +205,7 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
     acquired.add(started, "cameras' sources", (sources) => Promise.all(sources.map((source) => source.stop())));
     await Promise.all(started.map((source) => source.start()));
 
+    toPublish = () => outbox.toPublish(watched.size);
     detail = () => {
       const { online, cameras: all, detected, dropped } = board.totals();
       const lost = outbox.dropped > 0 ? `, ${outbox.dropped} detections dropped while the topic was away` : "";
@@ -208,7 +214,7 @@ export function createCameraDetector(parts: DetectorParts, context: Context): Se
       return `${online} of ${all} cameras online, ${detected} frames looked at, ${dropped} dropped${lost}${again}`;
     };
   });
-  return Object.assign(base, { detail: () => detail() });
+  return Object.assign(base, { detail: () => detail(), toPublish: () => toPublish() });
 }
 
 type Parcelled = Detection & { cameraId: string };

@@ -70,16 +70,22 @@ const countAnswers =
     next();
   };
 
-/** Before the doors: whoever probes a container asks by its address. Both say no more than what is missing. */
+/** Before the doors: whoever probes a container asks by its address. Neither says more than what is missing: no address, no name. */
 function health({ system }: HttpOptions): Router {
   const router = express.Router();
   router.get("/healthz", (_request, response) => void response.json({ ok: true }));
   router.get("/readyz", (_request, response) => {
-    const { ok, problems } = system.state().health;
+    const { ok, problems, topics, detectionsToPublish, resultsToPublish } = system.state().health;
     response
       .status(ok ? 200 : 503)
       .set("Cache-Control", "no-store")
-      .json({ ok, problems });
+      .json({
+        ok,
+        problems,
+        topics: topics && { ...topics, message: undefined },
+        detectionsToPublish,
+        resultsToPublish,
+      });
   });
   return router;
 }

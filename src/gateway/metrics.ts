@@ -1,11 +1,11 @@
 /** Prometheus metrics of the gateway: its own, and what the store says about the whole. docs/socket.md lists the names. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { TopicLag, Totals } from "../events.ts";
+import type { ToPublish, TopicLag, Totals } from "../events.ts";
 import type { FeedEvent } from "./event-feed.ts";
 import { keyGroupMetrics } from "./key-group-metrics.ts";
 import { olderMetrics } from "./older-metrics.ts";
 import type { VigilaneServer } from "./sockets.ts";
-import { type StoreMetrics, storeMetrics } from "./store-metrics.ts";
+import { type StoreMetrics, storeMetrics, type Told } from "./store-metrics.ts";
 import type { SystemState } from "./system-watch.ts";
 
 export interface Metrics {
@@ -104,6 +104,25 @@ function systemMetrics({ gauge, counter }: StoreMetrics, state: () => SystemStat
   counter(outcomes, (tell) => {
     for (const [outcome, count] of Object.entries(state().totals?.outcomes ?? {})) tell({ outcome }, count);
   });
+  gauge({ name: "vigilane_topics_up", help: "1 while no role is cut off from its topics." }, (tell) =>
+    tell({}, state().health.topics?.problem ? 0 : 1),
+  );
+  const results = (name: string, help: string, value: (results: ToPublish) => number) =>
+    gauge({ name, help }, (tell) => {
+      const { resultsToPublish } = state().health;
+      if (resultsToPublish) tell({}, value(resultsToPublish));
+    });
+  results("vigilane_outbox_results", "Results that wait for their topic.", ({ waiting }) => waiting);
+  results("vigilane_outbox_results_limit", "So many may wait before admission pauses.", ({ most }) => most);
+  const detections = (told: Told, kind: typeof gauge, value: (detections: ToPublish) => number) =>
+    kind({ ...told, labels: ["instance"] }, (tell) => {
+      for (const { role, instance, toPublish } of state().health.roles)
+        if (role === "detector" && toPublish) tell({ instance }, value(toPublish));
+    });
+  const waiting = { name: "vigilane_detections_waiting", help: "Detections that wait for their topic." };
+  detections(waiting, gauge, (told) => told.waiting);
+  const dropped = { name: "vigilane_detections_dropped_total", help: "Detections dropped while their topic was away." };
+  detections(dropped, counter, (told) => told.dropped);
   gauge(
     {
       ...{ name: "vigilane_role_resident_bytes", help: "Resident memory of each living role." },

@@ -20,6 +20,7 @@ import { CameraStatus } from "../messages.ts";
 import { KEYS } from "../names.ts";
 import { checkStore } from "../store.ts";
 import { createKeyGroupChanges } from "./key-group-changes.ts";
+import { detectionsToPublish, resultsToPublish, topicsHealth } from "./topics-health.ts";
 
 /** A heartbeat or a camera's status older than this is not believed any more. */
 export const FRESH_MS = 5_000;
@@ -66,7 +67,10 @@ export function createSystemWatch(redis: Redis, askedRoles: readonly string[], c
     counters: new Map(),
     totals: null,
     lags: [],
-    health: { ok: false, problems: ["the gateway has just started"], store: "away", storeInMemory: false, roles: [] },
+    health: {
+      ...{ ok: false, problems: ["the gateway has just started"], store: "away", storeInMemory: false },
+      ...{ topics: null, detectionsToPublish: null, resultsToPublish: null, roles: [] },
+    },
   };
 
   async function look(): Promise<Stored> {
@@ -144,13 +148,18 @@ export function createSystemWatch(redis: Redis, askedRoles: readonly string[], c
 
 type Stored = Omit<SystemState, "health"> & { roles: RoleHealth[] };
 
-/** All is well when the store answers and every role that was asked for has a fresh and ready heartbeat. */
+/**
+ * All is well when the store answers, every role that was asked for has a fresh and ready heartbeat, and no living role is
+ * cut off from its topics.
+ */
 export function healthOf(
   roles: readonly RoleHealth[],
   askedRoles: readonly string[],
   store: Pick<Health, "store" | "storeInMemory">,
 ): Health {
   const problems: string[] = [];
+  const topics = topicsHealth(roles);
+  const results = resultsToPublish(roles);
   if (store.store === "away") problems.push("the store is away");
   else {
     for (const asked of askedRoles) {
@@ -161,8 +170,13 @@ export function healthOf(
         running.length === 0 ? `${asked} does not answer` : `${asked} is not ready${detail ? `: ${detail}` : ""}`,
       );
     }
+    if (topics?.problem) problems.push(topics.problem);
+    if (results?.paused) problems.push("so many results wait for their topic that no new detections are admitted");
   }
-  return { ok: problems.length === 0, problems, ...store, roles: [...roles] };
+  return {
+    ...{ ok: problems.length === 0, problems, ...store, topics },
+    ...{ detectionsToPublish: detectionsToPublish(roles), resultsToPublish: results, roles: [...roles] },
+  };
 }
 
 /** A camera is known by its status, its verdicts, or both. A status that is no longer renewed means: offline. */

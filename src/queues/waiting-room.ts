@@ -47,7 +47,7 @@ export interface SweepReport {
 }
 
 export interface WaitingRoom extends WaitingView {
-  /** Idempotent by task id and content: what is known already is left alone. */
+  /** Idempotent by task id and content: what is known already is left alone. Of no arrivals it tells the length alone. */
   admit(arrivals: readonly Arrival[]): Promise<AdmissionReport>;
   /**
    * Ends what is past its deadline and brings back what was taken but never begun or never ended. `dead`: workers (as

@@ -12,7 +12,7 @@ import { policyOf, readCameras, routingPolicies } from "../cameras.ts";
 import type { Context } from "../context.ts";
 import type { KeyChanges } from "../keys/key-changes.ts";
 import { createKeySetWatch } from "../keys/key-set-watch.ts";
-import { type Acquired, during, loop, type Service, service } from "../lifecycle.ts";
+import { type Acquired, during, loop, service } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
@@ -29,6 +29,7 @@ import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
 import { snapshotPublisher } from "./key-group-snapshots.ts";
 import { openImageStore } from "./open-image-store.ts";
 import { instanceName, storeUrl } from "./places.ts";
+import type { RoleService } from "./role-service.ts";
 import { tellLags } from "./topic-lags.ts";
 
 const HOUR_MS = 3_600_000;
@@ -39,10 +40,13 @@ const RENEW_MS = 60_000;
 const POISON = { code: "POISON", message: "processing this message ended the process five times" };
 /** What a transfer under way may take at the stop. */
 const WRITE_BACK_MS = 500;
-const MAX_OUTBOX = 50_000;
+/** How often it is counted what waits in the outbox. */
+const OUTBOX_MS = 1_000;
 
-export function createBridge(settings: Settings, context: Context): Service & { detail(): string } {
-  const counts = { messages: 0, groups: 0, again: 0, handed: 0, deadLetters: 0, captureUntrusted: 0 };
+export function createBridge(settings: Settings, context: Context): RoleService & { detail(): string } {
+  const counts = { messages: 0, groups: 0, again: 0, handed: 0, deadLetters: 0, captureUntrusted: 0, resting: 0 };
+  /** Results and tasks in the outboxes; null: not counted yet. */
+  let inOutbox: number | null = null;
   /** What is read; exactly one of the two topics, or there would be two results of a group. */
   const source =
     settings.assessmentTasks === "read"
@@ -53,9 +57,10 @@ export function createBridge(settings: Settings, context: Context): Service & { 
   const cameras = settings.cameras ? readCameras(settings.cameras) : [];
   /** Policies that no key group may serve, in words. */
   let nowhere: string[] = [];
+  const url = storeUrl(settings);
+  const topics = openTopicLog(settings, url, context);
   const base = service("bridge", context, async (acquired, signal) => {
     let { groups, routing } = await keys.load();
-    const url = storeUrl(settings);
     const connection = async (what: string) =>
       acquired.add(await connectStore(url, context, {}, signal), what, (r) => r.disconnect());
     const redis = await connection("store connection");
@@ -64,7 +69,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     await signals.subscribe(KEYS.wake, KEYS.roleDied);
 
     const images = await acquired.start(openImageStore(settings, context));
-    const topics = await acquired.start(openTopicLog(settings, url, context));
+    await acquired.start(topics);
     // What was to be handed over before the setting was changed still goes.
     const handsOver = writesTasks || (await redis.xlen(KEYS.tasksOutbox)) > 0;
     const results = settings.olderConsumers ? [TOPICS.results, TOPICS.revisions] : [TOPICS.results];
@@ -124,6 +129,13 @@ export function createBridge(settings: Settings, context: Context): Service & { 
         handOver({ ...tasks, tasksTopic: TOPICS.tasks, images }, context, until);
       during(acquired, context, signal, "handing over", handingOver, WRITE_BACK_MS);
     }
+    during(acquired, context, signal, "outbox's length", (until) =>
+      loop(context, until, "counting the outbox", async () => {
+        const lengths = await Promise.all([KEYS.outbox, KEYS.tasksOutbox].map((outbox) => redis.xlen(outbox)));
+        inOutbox = lengths.reduce((sum, length) => sum + length, 0);
+        await context.clock.sleep(OUTBOX_MS, until);
+      }),
+    );
     run("fan out", fanOut({ quota, queues, woken: (until) => signalled(signals, KEYS.wake, until) }, context, signal));
     run(
       "sweep",
@@ -170,7 +182,7 @@ export function createBridge(settings: Settings, context: Context): Service & { 
           room,
           images,
           policyOf: (id) => policyOf(id, cameras, { ...settings, routing: routing.policy ?? {} }),
-          maxOutbox: MAX_OUTBOX,
+          maxOutbox: settings.maxOutbox,
         },
         context,
         signal,
@@ -179,6 +191,11 @@ export function createBridge(settings: Settings, context: Context): Service & { 
     );
   });
   return Object.assign(base, {
+    topicTrouble: () => topics.trouble(),
+    toPublish: () =>
+      inOutbox === null
+        ? null
+        : { waiting: inOutbox, most: settings.maxOutbox, dropped: 0, paused: counts.resting > 0 },
     detail: () =>
       [
         `${counts.groups} groups admitted from ${counts.messages} messages, ${counts.again} of them came again, ${counts.deadLetters} dead letters, ${counts.captureUntrusted} capture times not believed`,

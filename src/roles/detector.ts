@@ -6,23 +6,25 @@ import { ensureModel } from "../assets/models.ts";
 import { type Camera, readCameras } from "../cameras.ts";
 import type { Context } from "../context.ts";
 import { demoCameras } from "../detector/demo-cameras.ts";
-import { createCameraDetector } from "../detector/detector.ts";
+import { type CameraDetector, createCameraDetector } from "../detector/detector.ts";
 import { createFfmpegSources } from "../detector/ffmpeg-frame-source.ts";
 import { checkFfmpeg } from "../detector/ffmpeg-process.ts";
 import { createInferencePool } from "../detector/inference-pool.ts";
 import { createOlderDetectionKeys } from "../detector/older-detection-key.ts";
-import { type Service, service } from "../lifecycle.ts";
+import { service } from "../lifecycle.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectBeside, connectStore } from "../store.ts";
 import { openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
 import { openImageStore } from "./open-image-store.ts";
 import { instanceName, storeUrl } from "./places.ts";
+import type { RoleService } from "./role-service.ts";
 
-export function createDetector(settings: Settings, context: Context): Service & { detail(): string } {
-  let detail = () => "starting";
+export function createDetector(settings: Settings, context: Context): RoleService & { detail(): string } {
+  let detector: CameraDetector | undefined;
+  const url = storeUrl(settings);
+  const topics = openTopicLog(settings, url, context);
   const base = service("detector's role", context, async (acquired) => {
-    const url = storeUrl(settings);
     const ffmpegPath = await ensureFfmpeg(settings, context);
     const version = await checkFfmpeg(ffmpegPath);
     const model = await ensureModel(settings, context);
@@ -37,7 +39,7 @@ export function createDetector(settings: Settings, context: Context): Service & 
     );
     await checkStore(redis);
     const images = await acquired.start(openImageStore(settings, context));
-    const topics = await acquired.start(openTopicLog(settings, url, context));
+    await acquired.start(topics);
     await topics.ensureTopic(TOPICS.detections);
     const older =
       settings.olderRedis === "none"
@@ -45,7 +47,7 @@ export function createDetector(settings: Settings, context: Context): Service & 
         : acquired.add(connectBeside(settings.olderRedisUrl ?? url, context), "older readers' Redis", (r) =>
             r.disconnect(),
           );
-    const detector = createCameraDetector(
+    detector = createCameraDetector(
       {
         instance: instanceName("detector"),
         cameras,
@@ -64,9 +66,12 @@ export function createDetector(settings: Settings, context: Context): Service & 
       context,
     );
     await acquired.start(detector);
-    detail = () => detector.detail();
   });
-  return Object.assign(base, { detail: () => detail() });
+  return Object.assign(base, {
+    detail: () => detector?.detail() ?? "starting",
+    topicTrouble: () => topics.trouble(),
+    toPublish: () => detector?.toPublish() ?? null,
+  });
 }
 
 const DEFAULT_CAMERAS_FILE = "config/cameras.yaml";

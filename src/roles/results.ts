@@ -1,7 +1,6 @@
 /** The role results. Wires topics, images and the waiting room's counts into it. */
 
 import type { Context } from "../context.ts";
-import type { Service } from "../lifecycle.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { createResultsService } from "../results/results.ts";
@@ -10,16 +9,18 @@ import { openTopicLog } from "../topics/open-topic-log.ts";
 import { TOPICS } from "../topics/topic-log.ts";
 import { openImageStore } from "./open-image-store.ts";
 import { instanceName, storeUrl } from "./places.ts";
+import type { RoleService } from "./role-service.ts";
 
 const HOUR_MS = 3_600_000;
 
-export function createResults(settings: Settings, context: Context): Service & { detail(): string } {
+export function createResults(settings: Settings, context: Context): RoleService & { detail(): string } {
   const redisUrl = storeUrl(settings);
+  const topics = openTopicLog(settings, redisUrl, context);
   const retentionMs = settings.topicRetentionHours * HOUR_MS;
-  return createResultsService(
+  const results = createResultsService(
     {
       redisUrl,
-      topics: openTopicLog(settings, redisUrl, context),
+      topics,
       topicNames: settings.olderConsumers ? [TOPICS.results, TOPICS.revisions] : [TOPICS.results],
       group: settings.resultsGroup,
       consumer: instanceName("results"),
@@ -34,4 +35,5 @@ export function createResults(settings: Settings, context: Context): Service & {
     },
     context,
   );
+  return { ...results, topicTrouble: () => topics.trouble() };
 }

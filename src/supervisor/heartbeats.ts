@@ -21,8 +21,9 @@ export function startHeartbeats(
   const beat = async () => {
     while (!stop.signal.aborted) {
       const fields: Record<string, string> = {};
-      const add = (health: Omit<RoleHealth, "atMs" | "startedAtMs">) => {
-        fields[`${health.role}/${health.instance}`] = JSON.stringify({ ...health, atMs: clock.nowMs(), startedAtMs });
+      const add = (health: Omit<RoleHealth, "atMs" | "startedAtMs" | "topics" | "toPublish">) => {
+        const whole: RoleHealth = { ...health, atMs: clock.nowMs(), startedAtMs, topics: null, toPublish: null };
+        fields[`${health.role}/${health.instance}`] = JSON.stringify(whole);
       };
       add({ role: "supervisor", instance: "supervisor-1", pid: process.pid, ready: true, detail: "", rssMb: ownMb() });
       const child = store();

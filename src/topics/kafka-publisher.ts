@@ -17,6 +17,7 @@ import {
   type Producer,
 } from "./kafka-client.ts";
 import { messageToRecord } from "./kafka-records.ts";
+import type { KafkaTrouble } from "./kafka-trouble.ts";
 import type { OutgoingMessage } from "./topic-log.ts";
 
 /** A batch waits so long for company, or until it is so large. */
@@ -60,8 +61,8 @@ export interface KafkaPublisherParts {
   compression: Compression;
   /** Called before a batch is tried again: creates the topic where it is missing. */
   prepare: (topic: string) => Promise<unknown>;
-  /** Called when sends fail again and again. */
-  troubled: () => void;
+  /** Hears of sends that fail again and again, or are not answered. */
+  trouble: Pick<KafkaTrouble, "noticed" | "watch">;
 }
 
 export class KafkaPublisher {
@@ -127,15 +128,16 @@ export class KafkaPublisher {
 
   /** Until it is appended, refused, or the end. */
   async #send({ topic, partition }: Line, batch: readonly Waiting[]): Promise<void> {
-    const { signal } = this.#parts;
+    const { signal, trouble } = this.#parts;
     const compression = COMPRESSIONS[this.#parts.compression];
     const messages = batch.map(({ message }) => ({ partition, ...messageToRecord(message) }));
     for (let failures = 0; ; ) {
       let producer: Producer | undefined;
       try {
         if (signal.aborted) throw new VigilaneError("STOPPED", "the topics were stopped");
-        producer = await this.#ready();
-        const appended = await producer.send({ topic, acks: -1, timeout: ACKNOWLEDGE_MS, compression, messages });
+        producer = await trouble.watch(this.#ready());
+        const sent = producer.send({ topic, acks: -1, timeout: ACKNOWLEDGE_MS, compression, messages });
+        const appended = await trouble.watch(sent);
         if (appended.length === 0) {
           // It has not heard of this partition yet, and has sent nothing.
           this.#replace(producer);
@@ -172,7 +174,7 @@ export class KafkaPublisher {
     if (!this.#away && failures > 1)
       log.warn({ topic, cause }, "publishing to Kafka fails; it is tried again until it is back");
     this.#away ||= failures > 1;
-    if (failures > 1) this.#parts.troubled();
+    if (failures > 1) this.#parts.trouble.noticed();
     const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures, 10));
     await clock.sleep(backoffMs, this.#parts.signal).catch(() => {});
     if (kafkaErrorType(error) === "UNKNOWN_TOPIC_OR_PARTITION") await this.#parts.prepare(topic).catch(() => {});

@@ -17,6 +17,7 @@ import { acknowledge, freshMarks, giveBack, handOut } from "./kafka-marks.ts";
 import { type KafkaMemberOf, KafkaMembership } from "./kafka-membership.ts";
 import { KafkaReader } from "./kafka-read.ts";
 import type { StoredMessage } from "./kafka-records.ts";
+import type { KafkaTrouble } from "./kafka-trouble.ts";
 import { buryPoison, POISON_STRIKES } from "./poison.ts";
 import { isSuspect, msUntilDue, nextLine, takeBatch, withDeliveries } from "./shard-line.ts";
 import type { Batch, OutgoingMessage, SubscribeOptions, Subscription } from "./topic-log.ts";
@@ -41,8 +42,8 @@ export interface KafkaSubscriptionParts extends KafkaMemberOf {
   /** Creates the topic where it is missing. */
   prepare: () => Promise<unknown>;
   bury: (letter: OutgoingMessage) => Promise<void>;
-  /** Called when the group cannot be reached again and again. */
-  troubled: () => void;
+  /** Hears when the group cannot be reached again and again, or does not answer. */
+  trouble: Pick<KafkaTrouble, "noticed" | "watch">;
   /** What cannot be mended here: rights that are missing, a client that is stuck. */
   leave: (error: unknown) => void;
 }
@@ -129,10 +130,10 @@ export class KafkaSubscription implements Subscription {
   async #keep(): Promise<void> {
     const { signal } = this.#abort;
     const { clock, log } = this.#context;
-    const { topic, group, sessionMs, cluster, leave } = this.#parts;
+    const { topic, group, sessionMs, cluster, leave, trouble } = this.#parts;
     for (let failures = 0; !signal.aborted; ) {
       try {
-        await this.#tick();
+        await trouble.watch(this.#tick());
         failures = 0;
         this.#away = false;
         await clock.sleep(this.#sharing ? 0 : sessionMs / 6, signal).catch(() => {});
@@ -141,7 +142,7 @@ export class KafkaSubscription implements Subscription {
         if (isRefusal(error)) leave(error);
         failures += 1;
         this.#away = true;
-        if (failures > 1) this.#parts.troubled();
+        if (failures > 1) trouble.noticed();
         const cause = error instanceof Error ? error.message : String(error);
         log[failures === 3 ? "warn" : "debug"](
           { topic, group, failures, cause },

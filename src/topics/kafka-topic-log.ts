@@ -53,6 +53,8 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
   const { leave = leaveProcess, compression = "none" } = settings;
   const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
   let started: Started | undefined;
+  /** There before anything else is: a start may wait for the brokers. */
+  let noticed: KafkaTrouble | undefined;
   const gently = (what: string, ms: number, end: () => Promise<unknown>) =>
     within(clock, ms, what, end).catch(() => {});
   const live = (): Started => {
@@ -62,7 +64,10 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
 
   const base = service("topics on Kafka", context, async (acquired, signal) => {
     const { kafka, hangUp } = createKafka(settings, "vigilane", context);
-    const trouble = new KafkaTrouble(settings, context, signal);
+    const trouble = acquired.add(new KafkaTrouble(settings, context, signal), "trouble", () => {
+      noticed = undefined;
+    });
+    noticed = trouble;
     const admin = kafka.admin();
     acquired.add(kafka, "connections", hangUp);
     const connected = untilDone({ trouble, signal }, "connecting to Kafka", async () => {
@@ -71,9 +76,9 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
         throw refusalOf(error, settings) ?? error;
       });
     });
-    await Promise.race([connected, abortOf(signal)]);
+    await Promise.race([trouble.watch(connected), abortOf(signal)]);
     signal.throwIfAborted();
-    const parts = { kafka, signal, compression, prepare, troubled: () => trouble.noticed() };
+    const parts = { kafka, signal, compression, prepare, trouble };
     const publisher = new KafkaPublisher(parts, context);
     const at: Started = {
       ...{ kafka, admin, publisher, trouble, signal },
@@ -81,7 +86,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     };
     acquired.add(at, "clients", () => {
       // kafkajs waits for answers before it disconnects: from brokers that are away none will come.
-      if (trouble.now() !== "") hangUp();
+      if (trouble.now()) hangUp();
       const clusters = [...at.asked.values()].map(({ cluster }) => cluster.close());
       return gently("the clients", DISCONNECT_MS, () =>
         Promise.all([...clusters, publisher.close(), admin.disconnect()]),
@@ -91,7 +96,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
       started = undefined;
       const published = gently("publishing what waits", PUBLISH_MS, () => publisher.idle());
       await Promise.all([...at.subscriptions].map((subscription) => subscription.close()));
-      if (trouble.now() === "") await published;
+      if (!trouble.now()) await published;
     });
     started = at;
   });
@@ -194,12 +199,14 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
         cluster: new KafkaCluster(kafka, topic),
         prepare: () => partitionsOf(at, topic),
         bury: (letter: OutgoingMessage) => bury(topic, letter),
-        troubled: () => at.trouble.noticed(),
+        trouble: at.trouble,
       };
       const subscription = new KafkaSubscription(parts, context, () => at.subscriptions.delete(subscription));
       at.subscriptions.add(subscription);
       return subscription;
     },
+
+    trouble: () => noticed?.now() ?? null,
 
     // Kafka's brokers do not forget what they have acknowledged.
     publishedAgain: () => 0,

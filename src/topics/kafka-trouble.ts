@@ -3,19 +3,22 @@
  * It cures nothing: whoever noticed goes on trying meanwhile.
  */
 import type { Context } from "../context.ts";
-import { errorCode, explain } from "../errors.ts";
+import { explain, VigilaneError } from "../errors.ts";
+import type { TopicTrouble } from "../events.ts";
 import { askKafka } from "./ask-kafka.ts";
 import type { KafkaConnection } from "./kafka-connection.ts";
 
 /** Between two looks, while something is wrong. */
 const LOOK_MS = 2_000;
+/** Brokers that hang refuse nothing: what has no answer after so long is worth a look, long before kafkajs gives it up. */
+const SLOW_MS = 3_000;
 
 export class KafkaTrouble {
   readonly #connection: KafkaConnection;
   readonly #context: Context;
   readonly #signal: AbortSignal;
   #looking: Promise<void> | undefined;
-  #said: { code: string; words: string } | undefined;
+  #said: TopicTrouble | undefined;
 
   /** Looks no more when `signal` aborts. */
   constructor(connection: KafkaConnection, context: Context, signal: AbortSignal) {
@@ -24,9 +27,17 @@ export class KafkaTrouble {
     this.#signal = signal;
   }
 
-  /** What is wrong, in words; "": nothing that we know of. */
-  now(): string {
-    return this.#said?.words ?? "";
+  /** What is wrong; null: nothing that we know of. */
+  now(): TopicTrouble | null {
+    return this.#said ?? null;
+  }
+
+  /** What `work` resolves with; when it takes long, that is noticed. */
+  async watch<T>(work: Promise<T>): Promise<T> {
+    const done = new AbortController();
+    const slow = this.#context.clock.sleep(SLOW_MS, done.signal).then(() => this.noticed());
+    slow.catch(() => {});
+    return await work.finally(() => done.abort());
   }
 
   /** To be called when something failed, as often as it does: it looks by itself until all is well. */
@@ -38,6 +49,7 @@ export class KafkaTrouble {
 
   async #look(): Promise<void> {
     const { clock, log } = this.#context;
+    const sinceMs = clock.nowMs();
     while (!this.#signal.aborted) {
       try {
         await askKafka(this.#connection, this.#context);
@@ -46,12 +58,16 @@ export class KafkaTrouble {
         return;
       } catch (error) {
         if (this.#signal.aborted) return;
-        const code = errorCode(error) ?? "";
-        const words = explain(error);
-        if (this.#said?.code !== code) log.warn({ code }, words);
-        this.#said = { code, words };
+        const { code, message, remedy } = troubleOf(error);
+        if (this.#said?.code !== code) log.warn({ code }, explain(error));
+        this.#said = { code, message, remedy, sinceMs: this.#said?.sinceMs ?? sinceMs };
       }
       await clock.sleep(LOOK_MS, this.#signal).catch(() => {});
     }
   }
+}
+
+function troubleOf(error: unknown): VigilaneError {
+  if (error instanceof VigilaneError) return error;
+  return new VigilaneError("BROKER_AWAY", `the brokers could not be asked: ${explain(error)}`, { cause: error });
 }

@@ -145,6 +145,8 @@ export function createRedisTopicLog(settings: RedisTopicSettings, context: Conte
       return subscription;
     },
 
+    trouble: () => null,
+
     publishedAgain: () => publishedBefore + (started?.publisher.again ?? 0),
 
     async lag(topic, group) {

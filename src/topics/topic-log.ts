@@ -11,6 +11,7 @@
  * - a message whose processing ends the process again and again goes to `<topic>.dlq` after five strikes (POISON):
  *   from the second delivery on messages come one at a time, marked before they are handed out.
  */
+import type { TopicTrouble } from "../events.ts";
 import type { Service } from "../lifecycle.ts";
 
 /** The topics by their design names; the names on the wire are settings. */
@@ -109,6 +110,12 @@ export interface TopicLog extends Service {
   ensureTopic(topic: string): Promise<void>;
   /** Resolves when every message is as durable as the log makes them. All or nothing is not promised. */
   publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void>;
+  /**
+   * What keeps us from the brokers at present, also while `start` waits for them; null: nothing that we know of. Found out
+   * within seconds of the first failure, and gone within seconds of their return. Of topics in the store always null: the
+   * store's own absence is everybody's.
+   */
+  trouble(): TopicTrouble | null;
   /** Messages that this log published again by itself, since what keeps the log had acknowledged and then forgotten them. */
   publishedAgain(): number;
   subscribe(topic: string, options: SubscribeOptions): Subscription;

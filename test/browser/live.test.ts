@@ -170,6 +170,36 @@ test("a store that goes away and comes back is said, as are other problems", asy
   await page.getByRole("alert").getByText("detector does not answer").waitFor({ state: "detached" });
 });
 
+test("what is wrong with Kafka is said with its particulars and what waits, and goes when it is mended", async () => {
+  const { page, gateway } = await open(SCENES.busy());
+  const { health: troubled } = SCENES.kafkaAway().snapshot;
+  const refused = "kafka-1:9092: user vigilane is not let in: SASL Authentication failed";
+  const topics = troubled.topics && {
+    ...{ ...troubled.topics, code: "BROKER_LOGIN_FAILED", message: refused, remedy: "Correct kafkaUser." },
+    ...{ title: "Kafka refuses the login", noticed: [{ role: "detector", processes: 1, of: 3 }], problem: null },
+  };
+  gateway.emitHealth({ ...troubled, ok: true, problems: [], topics });
+  const alert = page.getByRole("alert");
+  await alert.getByText("Kafka refuses the login.").waitFor();
+  await alert.getByText("noticed by 1 of 3 detectors.").waitFor();
+  expect(await page.getByText("No new verdict arrives").count()).toBe(0); // of each role one still reaches it
+  expect(await alert.getByText(refused).count()).toBe(0);
+  await page.getByRole("button", { name: "4/7 roles ready" }).click();
+  const menu = page.locator("#health");
+  for (const words of [
+    "Something is wrong",
+    refused,
+    "Correct kafkaUser.",
+    "Results to be sent: 312 of at most 50,000",
+  ])
+    await menu.getByText(words).waitFor();
+  expect(await menu.getByText("waits for Kafka").count()).toBe(3);
+  expect(await axeViolations(page)).toEqual([]);
+  gateway.emitHealth(health());
+  await alert.getByText("Kafka refuses the login.").waitFor({ state: "detached" });
+  await menu.getByText("All is well").waitFor();
+});
+
 test("the list can be paused and goes on with what was missed", async () => {
   const { page, gateway } = await open(SCENES.busy());
   await page.getByRole("button", { name: "Pause" }).click();

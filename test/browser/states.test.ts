@@ -46,6 +46,17 @@ const STATES: State[] = [
     scene: SCENES.offline,
     says: ["Offline for 4 min", "RTSP: connection refused; next try in 8 s", "Stalled", "every 2.4 s, asked 1 s"],
   },
+  {
+    picture: "kafka-away",
+    scene: SCENES.kafkaAway,
+    says: [
+      "Kafka cannot be reached.",
+      "What to do: Start the Kafka broker again",
+      "(3 min), noticed by bridge, detector, results",
+      "62 wait, 1,204 older ones dropped",
+      "312 of at most 50,000 results wait in the store",
+    ],
+  },
   { picture: "store-away", scene: SCENES.storeAway, says: ["The store is away.", "No live data"] },
   {
     picture: "high-risk",

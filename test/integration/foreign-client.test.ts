@@ -173,7 +173,7 @@ test("cameras, key groups, totals and health are told when they change, with the
     total,
     "groups waiting inFlight outcomes endToEndP50Ms endToEndP95Ms coverage verdictsPerSecond quotaUsed",
   );
-  expectDocumented(health, "ok problems store storeInMemory roles");
+  expectDocumented(health, "ok problems store storeInMemory topics detectionsToPublish resultsToPublish roles");
 });
 
 test("a key group's history is told as it grows, and can be asked for", async () => {

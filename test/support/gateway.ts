@@ -194,6 +194,8 @@ export async function beat(redis: Redis, role: string, over: Partial<RoleHealth>
     atMs: nowMs,
     startedAtMs: nowMs,
     rssMb: 50,
+    topics: null,
+    toPublish: null,
     ...over,
   };
   await redis.hset(KEYS.roles, `${role}/${health.instance}`, JSON.stringify(health));

@@ -295,6 +295,9 @@ export function health(over: Partial<Health> = {}): Health {
     problems: [],
     store: "up",
     storeInMemory: false,
+    topics: null,
+    detectionsToPublish: { waiting: 0, most: 90, dropped: 0, paused: false },
+    resultsToPublish: { waiting: 2, most: 50_000, dropped: 0, paused: false },
     roles: roles.map((role, i) => ({
       role,
       instance: "1",
@@ -305,6 +308,8 @@ export function health(over: Partial<Health> = {}): Health {
       atMs: atMs + 600_000,
       startedAtMs: atMs - 754_000,
       rssMb: 92 + i * 17,
+      topics: null,
+      toPublish: null,
     })),
     ...over,
   };
@@ -408,6 +413,30 @@ export const SCENES = {
   /** The store does not answer: the gateway shows what it knew. */
   storeAway: () =>
     scene(busyCameras(), { health: health({ ok: false, store: "away", problems: ["the store is away"] }) }),
+  /** No broker answers, and every role with topics has noticed. */
+  kafkaAway: () => {
+    const trouble = {
+      code: "BROKER_AWAY",
+      message: "no broker answers at kafka-1.plant.example:9092: connect ECONNREFUSED 10.20.0.11:9092",
+      remedy: "Start the Kafka broker again, or correct KAFKA_BROKERS; everything goes on by itself when it is back.",
+      sinceMs: Date.now() - 192_000,
+    };
+    const who = ["bridge", "detector", "results"];
+    const { roles, ...well } = health();
+    const problem = "Kafka cannot be reached, as bridge, detector and results report";
+    return scene(busyCameras(), {
+      health: {
+        ...{ ...well, ok: false, problems: [problem] },
+        topics: {
+          ...{ ...trouble, title: "Kafka cannot be reached", problem },
+          noticed: who.map((role) => ({ role, processes: 1, of: 1 })),
+        },
+        detectionsToPublish: { waiting: 62, most: 90, dropped: 1_204, paused: false },
+        resultsToPublish: { waiting: 312, most: 50_000, dropped: 0, paused: false },
+        roles: roles.map((role) => (who.includes(role.role) ? { ...role, topics: trouble } : role)),
+      },
+    });
+  },
   /** One camera has just turned high. */
   highRisk: () => {
     const raised = scene([

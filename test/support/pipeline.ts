@@ -14,6 +14,7 @@ import type { AssessmentResult, Detection } from "../../src/messages.ts";
 import { readResult } from "../../src/read-result.ts";
 import { createBridge } from "../../src/roles/bridge.ts";
 import { openImageStore } from "../../src/roles/open-image-store.ts";
+import type { RoleService } from "../../src/roles/role-service.ts";
 import { createWorker } from "../../src/roles/worker.ts";
 import { Settings } from "../../src/settings.ts";
 import { SimulatorConfig } from "../../src/simulator/simulator-config.ts";
@@ -29,7 +30,7 @@ export interface Pipeline {
   context: Context;
   topics: TopicLog;
   images: ImageStore;
-  bridge: Service;
+  bridge: RoleService;
   worker: Service;
   /** One detection with `groups` groups of its own scene, each with a crop; resolves with the task ids. */
   offer(groups?: number, over?: Partial<Detection>): Promise<string[]>;

@@ -1,9 +1,10 @@
-import { DatabaseZap, FlaskConical, TriangleAlert, WifiOff } from "lucide-react";
+import { DatabaseZap, FlaskConical, TriangleAlert, Unplug, WifiOff } from "lucide-react";
 import type { ReactNode } from "react";
-import { useLocalNow } from "../live/now.ts";
+import type { Health, TopicsHealth } from "../../../src/events.ts";
+import { useLocalNow, useNow } from "../live/now.ts";
 import { isSimulated } from "../live/state.ts";
 import { usePage } from "../live/store.ts";
-import { age } from "../look/format.ts";
+import { age, clockTime, count, noticedBy } from "../look/format.ts";
 import styles from "./Banners.module.css";
 
 /** What the reader must know before believing anything below: worst first. */
@@ -11,7 +12,8 @@ export function Banners() {
   const link = usePage((page) => page.link);
   const health = usePage((page) => page.health);
   const simulated = usePage(isSimulated);
-  const problems = health && health.store === "up" ? health.problems : [];
+  const topics = health?.store === "up" ? health.topics : null;
+  const problems = health?.store === "up" ? health.problems.filter((problem) => problem !== topics?.problem) : [];
   return (
     <div className={styles.banners}>
       <div role="alert" className={styles.alerts}>
@@ -22,6 +24,7 @@ export function Banners() {
             figures below stand still.
           </Banner>
         ) : null}
+        {link === "live" && health && topics ? <TopicsAway health={health} topics={topics} /> : null}
         {link === "live" && problems.length > 0 ? (
           <Banner kind="warn" icon={<TriangleAlert size={18} aria-hidden />} title="Something is wrong.">
             {problems.join(" · ")}
@@ -44,6 +47,26 @@ function LinkLost() {
     <Banner kind="bad" icon={<WifiOff size={18} aria-hidden />} title="The connection is lost.">
       What you see has not been live
       <span aria-live="off"> for {age(Math.max(2_000, nowMs - sinceMs))}</span>. The page connects again by itself.
+    </Banner>
+  );
+}
+
+/** What is read aloud is the first sentence; the figures behind it change each second. */
+function TopicsAway({ health, topics }: { health: Health; topics: TopicsHealth }) {
+  const nowMs = useNow();
+  const { detectionsToPublish: detections, resultsToPublish: results } = health;
+  return (
+    <Banner kind={topics.problem ? "bad" : "warn"} icon={<Unplug size={18} aria-hidden />} title={`${topics.title}.`}>
+      {topics.problem ? "No new verdict arrives until that is mended; nothing that was accepted is lost." : null}
+      <span className={styles.line}>What to do: {topics.remedy}</span>
+      <span className={`${styles.line} ${styles.figures}`} aria-live="off">
+        Since {clockTime(topics.sinceMs)} ({age(Math.max(2_000, nowMs - topics.sinceMs))}), noticed by{" "}
+        {noticedBy(topics)}.{" "}
+        {detections
+          ? `Of each camera the newest detections are kept: ${count(detections.waiting)} wait, ${count(detections.dropped)} older ones dropped. `
+          : null}
+        {results ? `${count(results.waiting)} of at most ${count(results.most)} results wait in the store.` : null}
+      </span>
     </Banner>
   );
 }

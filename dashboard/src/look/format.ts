@@ -68,3 +68,9 @@ export const codeInWords = (code: string) => {
   const words = code.replaceAll("_", " ").toLowerCase();
   return words.charAt(0).toUpperCase() + words.slice(1);
 };
+
+/** "bridge, results, 1 of 3 detectors" */
+export const noticedBy = ({ noticed }: { noticed: readonly { role: string; processes: number; of: number }[] }) =>
+  noticed
+    .map(({ role, processes, of }) => (processes < of ? `${processes} of ${of} ${plural(role)}` : role))
+    .join(", ");
