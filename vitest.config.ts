@@ -10,7 +10,7 @@ const env = { NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules", ".ca
 
 /**
  * A process of its own for each file would load the same modules again, a second of a core each time: half of what the quick
- * ones cost. So the files that follow one another in a worker share it; what one sets in its environment, it takes back.
+ * ones cost. So of the quick ones those that follow one another in a worker share it; what one sets in its environment, it takes back.
  */
 const together = { isolate: false, unstubEnvs: true };
 
@@ -77,7 +77,6 @@ export default defineConfig({
           testTimeout: 60_000,
           hookTimeout: 60_000,
           maxWorkers: 4,
-          ...together,
           env,
         },
       },
