@@ -9,7 +9,7 @@ import { OUTCOME_COUNTS } from "../../src/results/record-result.ts";
 import { startWorld, type World } from "../support/world.ts";
 
 const LONG = process.env.VIGILANE_LONG === "1";
-const ROUNDS = LONG ? 10 : 1;
+const ROUNDS = LONG ? 10 : 2;
 const GROUPS_PER_SECOND = LONG ? 25 : 10;
 /** Work resumes within 10 s; a test allows three times that. */
 const RESUMES_WITHIN_MS = 30_000;
