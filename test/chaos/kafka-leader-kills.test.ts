@@ -14,7 +14,7 @@ import { javaThere, startKafka } from "../support/kafka.ts";
 import { TopicReader } from "../support/topic-reader.ts";
 
 const LONG = process.env.VIGILANE_LONG === "1";
-const KILLS = LONG ? 100 : 2;
+const KILLS = LONG ? 100 : 3;
 /** Between two messages of a key: what three brokers on two cores bear beside other tests. */
 const PACE_MS = LONG ? 5 : 20;
 /** A leader's death is over within 10 s for whoever publishes and reads; three times that on a busy machine. */
