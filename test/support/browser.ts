@@ -59,7 +59,7 @@ interface AxeResult {
  * tried on every element; what passed is not described (resultTypes), which is a third of axe's work.
  */
 export async function axeViolations(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
+  if (await page.evaluate("typeof axe === 'undefined'")) await page.evaluate(axe.source);
   const { violations } = (await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")) as AxeResult;
   return violations.flatMap(({ id, impact, nodes }) =>
     nodes.map(({ target, failureSummary }) => `${id} (${impact}): ${JSON.stringify(target)} ${failureSummary ?? ""}`),

@@ -5,9 +5,11 @@
  */
 import { renameSync, writeFileSync } from "node:fs";
 import { startKafka } from "./kafka.ts";
+import { keepClasses } from "./kafka-classes.ts";
 
 const file = process.argv[2] ?? "";
 const ended = new Promise((resolve) => process.stdin.once("end", resolve).once("close", resolve).resume());
+await keepClasses(startKafka);
 const kafka = await startKafka();
 writeFileSync(`${file}.part`, JSON.stringify(kafka.brokers));
 renameSync(`${file}.part`, file); // whole, or not there
