@@ -32,6 +32,8 @@ export interface KafkaOutboxSettings extends KafkaConnection, Pick<KafkaTopicSet
 }
 
 const CLOSE_MS = 400;
+/** Partitions are counted again after so long: a topic may grow while we run. */
+const COUNTED_MS = 10_000;
 
 /** `redis`: a connection of connectStore, which the caller keeps and ends. The transfer itself is to be closed. */
 export function createKafkaOutboxTransfer(
@@ -43,6 +45,8 @@ export function createKafkaOutboxTransfer(
   const { kafka, hangUp } = createKafka(settings, "vigilane-write-back", context);
   const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
   const clusters = new Map<string, KafkaCluster>();
+  /** Partitions by topic, as the writer's producer knows them, and when they were counted. */
+  const counted = new Map<string, { partitions: number; atMs: number }>();
   let writer: Writer | undefined;
 
   /** Ends it in the background: whoever was fenced, or is in doubt, must not go on with the same producer. */
@@ -50,6 +54,7 @@ export function createKafkaOutboxTransfer(
     const dropped = [...clusters.values()].map((cluster) => cluster.close());
     if (writer) dropped.push(writer.producer.disconnect().catch(() => {}));
     clusters.clear();
+    counted.clear();
     writer = undefined;
     return Promise.all(dropped);
   }
@@ -59,6 +64,20 @@ export function createKafkaOutboxTransfer(
     clusters.set(topic, cluster);
     await cluster.connect();
     return cluster;
+  }
+
+  /** A producer does not hear by itself of partitions that are new: then another goes on. */
+  async function lookForGrowth(topic: string): Promise<void> {
+    const nowMs = context.clock.monotonicMs();
+    const before = counted.get(topic);
+    if (before && nowMs - before.atMs < COUNTED_MS) return;
+    const cluster = await clusterOf(topic);
+    if (before) await cluster.refresh();
+    const partitions = cluster.partitions();
+    if (before && partitions > before.partitions) {
+      context.log.info({ topic, partitions }, "the topic has grown");
+      await drop();
+    } else counted.set(topic, { partitions, atMs: nowMs });
   }
 
   async function send(
@@ -120,6 +139,7 @@ export function createKafkaOutboxTransfer(
     async transfer(topic, entries) {
       if (entries.length === 0) return 0;
       try {
+        await lookForGrowth(topic);
         writer ??= await beginWriter({ kafka, redis, outboxKey, positionTopic, topic, clusterOf, nameOf }, context);
         const at = writer;
         if (at.note.ends[topic] === undefined) {
