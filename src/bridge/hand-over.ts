@@ -56,12 +56,12 @@ async function toMessage({ message, img, inline }: TaskFields, images: HandOverP
 
 const Name = z.object({ taskId: z.string() });
 
-/** What a message of the tasks topic is about; undefined: it is not ours. Never throws. */
-export function nameOfTask(value: Buffer): string | undefined {
+/** What a message of the tasks topic is about; "": it is not ours. Never throws. */
+export function nameOfTask(value: Buffer): string {
   try {
-    return Name.safeParse(JSON.parse(value.toString())).data?.taskId;
+    return Name.safeParse(JSON.parse(value.toString())).data?.taskId ?? "";
   } catch {
-    return undefined;
+    return "";
   }
 }
 

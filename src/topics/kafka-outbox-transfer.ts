@@ -17,7 +17,7 @@ import { ANOTHER_NOTE, beginWriter, TRANSACTION_MS, type Writer } from "./kafka-
 import { messageToRecord } from "./kafka-records.ts";
 import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
 import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
-import { type Advance, advance, heldIds, noteToText, type OutboxNote } from "./outbox-note.ts";
+import { advance, heldIds, noteToText, type OutboxNote, readForgotten } from "./outbox-note.ts";
 import { isPublished, nextPosition, type OutboxPosition, positionToMetadata } from "./outbox-position.ts";
 import type { OutboxEntry, OutboxTransfer } from "./outbox-transfer.ts";
 import { comparePositions } from "./topic-log.ts";
@@ -27,8 +27,8 @@ export interface KafkaOutboxSettings extends KafkaConnection, Pick<KafkaTopicSet
   outboxKey: string;
   /** The topic beside whose partition 0 the position is kept. It has to exist. */
   positionTopic: string;
-  /** What a message is about: two of one name are never both published. Undefined: it is none of ours. Never throws. */
-  nameOf: (value: Buffer) => string | undefined;
+  /** What a message is about: two of one name are never both published. "": it is none of ours. Never throws. */
+  nameOf: (value: Buffer) => string;
 }
 
 const CLOSE_MS = 400;
@@ -111,28 +111,31 @@ export function createKafkaOutboxTransfer(
     at.note = { number, position: after, ends: withEnds(at.note, topic, Object.fromEntries(sent)) };
   }
 
-  /** Tells the store where the writer is by now, and what follows from it. */
-  async function tell(at: Writer, what: Advance = {}): Promise<void> {
+  /** Tells the store where the writer is by now, and which entries leave for that. */
+  async function tell(at: Writer, entries: readonly OutboxEntry[] = []): Promise<void> {
     const next = noteToText(at.note);
-    if (!(await advance(redis, outboxKey, at.noted, next, what))) throw new Error(ANOTHER_NOTE);
+    const leaving = entries.map(({ outboxId, message }) => ({ id: outboxId, name: nameOf(message.value) }));
+    const told = await advance(redis, outboxKey, at.noted, next, { leaving });
+    if (told === "another") throw new Error(ANOTHER_NOTE);
     at.noted = next;
-    for (const name of what.cameAgain ?? []) at.forgotten.delete(name);
+    if (told === "missed") at.forgotten = await readForgotten(redis, outboxKey);
+    else for (const { name } of leaving) at.forgotten.delete(name);
   }
-
-  const namesOf = (at: Writer, entries: readonly OutboxEntry[]) =>
-    at.forgotten.size === 0 ? [] : entries.flatMap(({ message }) => nameOf(message.value) ?? []);
 
   /** Those whose like is published leave. Resolves with the ids of the others. */
   async function passOver(at: Writer, entries: readonly OutboxEntry[], present: readonly string[]): Promise<string[]> {
-    const again = entries.filter(
-      (entry) =>
-        !isPublished(at.note.position, entry.outboxId) && namesOf(at, [entry]).some((name) => at.forgotten.has(name)),
-    );
+    if (at.forgotten.size === 0) return [...present];
+    const there = new Set(present);
+    const again = entries.filter(({ outboxId, message }) => {
+      if (!there.has(outboxId) || isPublished(at.note.position, outboxId)) return false;
+      const name = nameOf(message.value);
+      return name !== "" && at.forgotten.has(name);
+    });
     if (again.length === 0) return [...present];
-    const leaving = again.map(({ outboxId }) => outboxId);
-    await tell(at, { leaving, cameAgain: namesOf(at, again) });
-    context.log.info({ outcomes: again.length }, "what the store had forgotten came again, and is not published again");
-    return present.filter((id) => !leaving.includes(id));
+    await tell(at, again);
+    context.log.info({ messages: again.length }, "what the store had forgotten came again, and is not published again");
+    const left = new Set(again.map(({ outboxId }) => outboxId));
+    return present.filter((id) => !left.has(id));
   }
 
   return {
@@ -152,12 +155,16 @@ export function createKafkaOutboxTransfer(
         const held = await heldIds(redis, outboxKey, { committed, upto, known: at.noted });
         if (held === undefined) throw new Error(ANOTHER_NOTE);
         const present = await passOver(at, entries, held);
-        const wanted = new Set(entries.map(({ outboxId }) => outboxId).filter((id) => present.includes(id)));
+        const there = new Set(present);
+        const staying = entries.filter(({ outboxId }) => there.has(outboxId));
+        const wanted = new Set(staying.map(({ outboxId }) => outboxId));
         const { chosen, after } = nextPosition(at.note.position, wanted, present);
-        const due = entries.filter(({ outboxId }) => chosen.has(outboxId));
+        const due = staying.filter(({ outboxId }) => chosen.has(outboxId));
         if (due.length > 0) await send(at, topic, due, after);
-        const gone = entries.filter(({ outboxId }) => isPublished(at.note.position, outboxId));
-        await tell(at, { leaving: gone.map(({ outboxId }) => outboxId), cameAgain: namesOf(at, gone) });
+        await tell(
+          at,
+          staying.filter(({ outboxId }) => isPublished(at.note.position, outboxId)),
+        );
         return due.length + held.length - present.length;
       } catch (error) {
         void drop();

@@ -36,8 +36,8 @@ export interface WriterOf {
   /** Where it is to write first. */
   topic: string;
   clusterOf: (topic: string) => Promise<KafkaCluster>;
-  /** What a message is about: two of one name are never both published. Undefined: it is none of ours. */
-  nameOf: (value: Buffer) => string | undefined;
+  /** What a message is about: two of one name are never both published. "": it is none of ours. */
+  nameOf: (value: Buffer) => string;
 }
 
 export async function beginWriter(of: WriterOf, context: Context): Promise<Writer> {
@@ -82,13 +82,14 @@ async function reconcile(of: WriterOf, groupId: string, found: Place | undefined
   const present: Record<string, PartitionEnds> = {};
   for (const topic of new Set([...Object.keys(ends), of.topic])) {
     const read = await readBehind(await of.clusterOf(topic), topic, ends[topic] ?? {});
-    for (const value of read.values) names.add(of.nameOf(value) ?? "");
+    for (const value of read.values) names.add(of.nameOf(value));
     present[topic] = read.ends;
   }
   names.delete("");
   const note = { ...found, ends: present };
   const text = noteToText(note);
-  if (!(await advance(redis, outboxKey, noted, text, { forgotten: [...names] }))) throw new Error(ANOTHER_NOTE);
+  if ((await advance(redis, outboxKey, noted, text, { forgotten: [...names] })) === "another")
+    throw new Error(ANOTHER_NOTE);
   const transactions = Number(found.number - (before?.number ?? 0n));
   log.info({ transactions, messages: names.size }, "published, and not known to the store: not published again");
   return { note, noted: text };

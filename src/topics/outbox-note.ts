@@ -62,23 +62,29 @@ export async function heldIds(
 }
 
 export interface Advance {
-  /** Entries that leave the outbox. */
-  leaving?: readonly string[];
+  /** Entries that leave the outbox, each with the name of what it is. */
+  leaving?: readonly { id: string; name: string }[];
   /** Names of what is published and was forgotten. */
   forgotten?: readonly string[];
-  /** Names that have come again by now. */
-  cameAgain?: readonly string[];
 }
 
-/** From the note `known` to the note `next`, in one step with the rest. False: it is another by now, and nothing was changed. */
+/**
+ * From the note `known` to the note `next`, in one step with the rest. "another": the note is neither, and nothing was changed.
+ * "missed": some of those that were to leave were not there; what of them is published is named as forgotten now.
+ */
 export async function advance(
   redis: Redis,
   outboxKey: string,
   known: string,
   next: string,
-  { leaving = [], forgotten = [], cameAgain = [] }: Advance,
-): Promise<boolean> {
+  { leaving = [], forgotten = [] }: Advance,
+): Promise<"done" | "missed" | "another"> {
   const keys = [outboxKey, outboxKey + NOTE_SUFFIX, outboxKey + FORGOTTEN_SUFFIX];
-  const lists = [leaving.length, ...leaving, forgotten.length, ...forgotten, ...cameAgain];
-  return (await advanceScript.run(redis, keys, [known, next, FORGOTTEN_KEPT_S, ...lists])) === 1;
+  const pairs = leaving.flatMap(({ id, name }) => [id, name]);
+  const reply = await advanceScript.run(redis, keys, [
+    ...[known, next, FORGOTTEN_KEPT_S, leaving.length],
+    ...pairs,
+    ...forgotten,
+  ]);
+  return (["another", "done", "missed"] as const)[z.number().int().min(0).max(2).parse(reply)] ?? "another";
 }
