@@ -35,6 +35,8 @@ const PARTITIONS = 16;
 const GROUPS_A_MESSAGE = 2;
 /** Of the messages; a member that is stopped longer than 6 s loses its place. */
 const PUBLISH_WITHIN_MS = 4_500;
+/** Until the partitions are shared, once all are members. */
+const SHARED_MS = 1_500;
 /** Enough for any machine, so that nothing waits for quota. */
 const CALLS_A_SECOND = 1_000;
 const ANSWER_MS = 200;
@@ -108,7 +110,7 @@ async function scene<T>(work: (at: Scene) => Promise<T>): Promise<T> {
     await log.ensureTopic(topic);
     return await work({ topic, env, start, releases });
   } finally {
-    for (const release of releases.reverse()) await release();
+    await Promise.all(releases.map((release) => release()));
   }
 }
 let scenes = 0;
@@ -160,7 +162,7 @@ const admitted = (bridges: number) =>
     const consumers = async () =>
       (await tools.groups(topic)).find(({ group }) => group === CONSUMER_GROUPS.bridge)?.consumers.length ?? 0;
     while ((await consumers()) < bridges) await systemClock.sleep(100);
-    await systemClock.sleep(options.warmUpSeconds * 1_000); // until the partitions are shared and all is compiled that can be
+    await systemClock.sleep(SHARED_MS);
     for (const pid of pids) process.kill(pid, "SIGSTOP");
     const begun = performance.now();
     await publish(topic);
