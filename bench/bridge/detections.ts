@@ -11,15 +11,22 @@ export const POLICY: CameraPolicy = { freshnessSeconds: 0, reuseSeconds: 0 };
 /** Detections, all of them judged here. */
 export const OURS = { read: readDetection, leftToUs: false, isJudgedElsewhere: () => false, inlineImages: false };
 
-/** `groups`: of each frame; `inlineBytes`: of the picture that each message carries, 0: its groups' crops are references. */
-export function detectionMessages(
-  count: number,
-  { groups = 2, inlineBytes = 0, from = 0 }: { groups?: number; inlineBytes?: number; from?: number } = {},
-): OutgoingMessage[] {
-  return Array.from({ length: count }, (_, i) => detectionMessage(from + i, groups, inlineBytes));
+export interface DetectionOptions {
+  /** Of each frame. Default 2. */
+  groups?: number;
+  /** Of the picture that each message carries. Default 0: its groups' crops are references. */
+  inlineBytes?: number;
+  /** Number of the first one. Default 0. */
+  from?: number;
+  /** The reference of every crop. Default: one of its own, behind which there is nothing. */
+  imageUrl?: string;
 }
 
-function detectionMessage(nth: number, groups: number, inlineBytes: number): OutgoingMessage {
+export function detectionMessages(count: number, options: DetectionOptions = {}): OutgoingMessage[] {
+  return Array.from({ length: count }, (_, i) => detectionMessage((options.from ?? 0) + i, options));
+}
+
+function detectionMessage(nth: number, { groups = 2, inlineBytes = 0, imageUrl }: DetectionOptions): OutgoingMessage {
   const camera = `camera-${nth % CAMERAS}`;
   const at = new Date().toISOString();
   const objects = Array.from({ length: Math.max(2, groups * 3) }, (_, i) => ({
@@ -49,7 +56,7 @@ function detectionMessage(nth: number, groups: number, inlineBytes: number): Out
       groupIndex: g + 1,
       ...(inlineBytes > 0
         ? { imageBase64: `data:image/jpeg;base64,${jpegOf(Math.floor(inlineBytes / groups)).toString("base64")}` }
-        : { imageUrl: `vigilane:images/${camera}/2026010100/bench-${nth}-${g}.jpg` }),
+        : { imageUrl: imageUrl ?? `vigilane:images/${camera}/2026010100/bench-${nth}-${g}.jpg` }),
     })),
   };
   return { key: camera, value: Buffer.from(JSON.stringify(value)) };

@@ -54,6 +54,17 @@ async function toMessage({ message, img, inline }: TaskFields, images: HandOverP
   };
 }
 
+const Name = z.object({ taskId: z.string() });
+
+/** What a message of the tasks topic is about; "": it is not ours. Never throws. */
+export function nameOfTask(value: Buffer): string {
+  try {
+    return Name.safeParse(JSON.parse(value.toString())).data?.taskId ?? "";
+  } catch {
+    return "";
+  }
+}
+
 const withPicture = (task: object, picture: Buffer) => ({
   ...task,
   groupImageBase64: picture.toString("base64"),

@@ -93,6 +93,14 @@ export function outcomeToResult(fields: OutboxFields, publishedAtMs: number): As
   };
 }
 
+const Name = z.object({ taskId: z.string(), revision: z.number() });
+
+/** What a message of the results topic is the outcome of; "": it is not ours. Never throws. */
+export function nameOfResult(value: Buffer): string {
+  const { data } = Name.safeParse(objectIn(value.toString()));
+  return data ? `${data.taskId}#${data.revision}` : "";
+}
+
 const UNREADABLE = { code: "VERDICT_UNREADABLE", message: "the verdict was stored in a form that cannot be read" };
 
 function objectIn(text: string): unknown {

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { admitDetections, failGroups } from "../bridge/admit.ts";
 import { isInShare } from "../bridge/camera-share.ts";
 import { fanOut } from "../bridge/fan-out.ts";
-import { handOver } from "../bridge/hand-over.ts";
+import { handOver, nameOfTask } from "../bridge/hand-over.ts";
+import { nameOfResult } from "../bridge/outcome-to-result.ts";
 import { readDetection } from "../bridge/read-detection.ts";
 import { readTask } from "../bridge/read-task.ts";
 import { writeBack } from "../bridge/write-back.ts";
@@ -118,13 +119,22 @@ export function createBridge(settings: Settings, context: Context): RoleService 
       resultsTopic: TOPICS.results,
       revisionsTopic: settings.olderConsumers ? TOPICS.revisions : TOPICS.results,
     };
-    const outcomes = { ...(await outboxParts(KEYS.outbox, redis, topics, acquired, signal)), ...older };
+    const outcomes = {
+      ...(await outboxParts({ outboxKey: KEYS.outbox, nameOf: nameOfResult }, redis, topics, acquired, signal)),
+      ...older,
+    };
     const storeNow = () => storeNowMs(redis);
     // A transfer to brokers that are away ends when its connections, acquired before it, are released.
     const writingBack = (until: AbortSignal) => writeBack({ ...outcomes, storeNowMs: storeNow }, context, until);
     during(acquired, context, signal, "write back", writingBack, WRITE_BACK_MS);
     if (handsOver) {
-      const tasks = await outboxParts(KEYS.tasksOutbox, redis, topics, acquired, signal);
+      const tasks = await outboxParts(
+        { outboxKey: KEYS.tasksOutbox, nameOf: nameOfTask },
+        redis,
+        topics,
+        acquired,
+        signal,
+      );
       const handingOver = (until: AbortSignal) =>
         handOver({ ...tasks, tasksTopic: TOPICS.tasks, images }, context, until);
       during(acquired, context, signal, "handing over", handingOver, WRITE_BACK_MS);
@@ -208,14 +218,15 @@ export function createBridge(settings: Settings, context: Context): RoleService 
   });
 
   async function outboxParts(
-    outboxKey: string,
+    outbox: Parameters<typeof openOutboxTransfer>[3],
     commands: Redis,
     topics: TopicLog,
     acquired: Acquired,
     signal: AbortSignal,
   ) {
     const blocking = await connectStore(storeUrl(settings), context, {}, signal);
-    const transfer = openOutboxTransfer(settings, commands, topics, outboxKey, context);
+    const transfer = openOutboxTransfer(settings, commands, topics, outbox, context);
+    const { outboxKey } = outbox;
     return {
       redis: acquired.add(blocking, `reader of ${outboxKey}`, (r) => r.disconnect()),
       commands,

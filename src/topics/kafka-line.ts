@@ -9,13 +9,15 @@ export interface KafkaLine extends ShardLine {
   marks: Marks;
   /** When a fetch last answered for it, monotonic ms. */
   answeredAtMs: number;
+  /** The store's run in which it was begun (read-places.ts). */
+  run: string;
 }
 
 /** A shard that was just taken; `token`: the taking's own. */
-export function newKafkaLine(shard: number, token: string, marks: Marks, nowMs: number): KafkaLine {
+export function newKafkaLine(shard: number, token: string, marks: Marks, nowMs: number, run = ""): KafkaLine {
   const { position, handed, returned, returns } = marks;
   const line = newLine(shard, token, String(position - 1n), String(handed), String(returned), returns);
-  return { ...line, nextOffset: position, marks, answeredAtMs: nowMs };
+  return { ...line, nextOffset: position, marks, answeredAtMs: nowMs, run };
 }
 
 /** A line of a reader without group. */

@@ -66,6 +66,9 @@ export function marksOf(position: bigint, metadata: string | null): Marks {
   };
 }
 
+/** Back to an earlier position, whose messages have come to their ends, but whose effects were forgotten: none of them is a suspect. */
+export const seekBack = ({ lost }: Marks, position: bigint): Marks => ({ ...freshMarks(position), lost });
+
 function jsonOf(text: string | null): unknown {
   try {
     return JSON.parse(text ?? "");

@@ -8,7 +8,8 @@ import { VigilaneError } from "../errors.ts";
 import { assignPartitions } from "./kafka-assignment.ts";
 import { AssignerProtocol, type KafkaBroker, type KafkaCluster, kafkaErrorType } from "./kafka-client.ts";
 import { type KafkaLine, newKafkaLine } from "./kafka-line.ts";
-import { type Marks, marksOf, marksToMetadata } from "./kafka-marks.ts";
+import { type Marks, marksOf, marksToMetadata, seekBack } from "./kafka-marks.ts";
+import type { NotedPlaces, ReadPlaces } from "./read-places.ts";
 
 const { MemberAssignment, MemberMetadata } = AssignerProtocol;
 /** The name of our way of sharing, which all members of a group must know. */
@@ -27,7 +28,11 @@ export interface KafkaMemberOf {
   from: "earliest" | "latest";
   /** How long after its last heartbeat a consumer's shards go to others, ms. Brokers want 6,000 at least by default. */
   sessionMs: number;
+  /** Where the effects of reading end in the store. Undefined: nobody asks. */
+  places: ReadPlaces | undefined;
 }
+
+const NOTHING_NOTED: NotedPlaces = { run: "", before: new Map(), now: new Set() };
 
 interface Seat {
   memberId: string;
@@ -35,6 +40,8 @@ interface Seat {
   leader: boolean;
   /** Partitions that the topic had. */
   partitions: number;
+  /** Those that are this member's. */
+  shards: readonly number[];
 }
 
 export class KafkaMembership {
@@ -99,11 +106,8 @@ export class KafkaMembership {
     );
     const shards = MemberAssignment.decode(memberAssignment)?.assignment[topic] ?? [];
     for (const shard of this.lines.keys()) if (!shards.includes(shard)) this.lines.delete(shard);
-    this.#seat = { memberId, generation: generationId, leader, partitions };
-    await this.#begin(
-      coordinator,
-      shards.filter((shard) => !this.lines.has(shard)),
-    );
+    this.#seat = { memberId, generation: generationId, leader, partitions, shards };
+    await this.begin();
   }
 
   /** "rejoin": the group is about to share anew. */
@@ -181,10 +185,24 @@ export class KafkaMembership {
     }));
   }
 
-  /** Lines of shards that were just taken, each from where the group stands. A group that is new notes where it begins. */
-  async #begin(coordinator: KafkaBroker, shards: readonly number[]): Promise<void> {
+  /** The group's number, as the store knows it. */
+  get groupId(): string {
+    return this.#groupId;
+  }
+
+  /**
+   * Lines of the shards that have none (just taken, or dropped), each from where the group stands, or from an earlier place where
+   * the store has forgotten what came of those behind it. A group that is new notes where it begins. While the store cannot be
+   * asked there are no lines: again later.
+   */
+  async begin(): Promise<void> {
+    const seat = this.#seat;
+    const shards = seat?.shards.filter((shard) => !this.lines.has(shard)) ?? [];
     if (shards.length === 0) return;
-    const { topic } = this.#of;
+    const { topic, places } = this.#of;
+    const noted = places ? await places.look(this.#groupId) : NOTHING_NOTED;
+    if (noted === undefined) return;
+    const coordinator = await this.#cluster.coordinator(this.#groupId);
     const all = Array.from({ length: this.#cluster.partitions() }, (_, partition) => ({ partition }));
     const { responses } = await coordinator.offsetFetch({
       groupId: this.#groupId,
@@ -201,13 +219,33 @@ export class KafkaMembership {
     for (const [shard, position] of await this.#cluster.offsets(unknown, which)) {
       begun.set(shard, marksOf(position, null));
     }
+    let again = 0;
+    for (const shard of shards) {
+      const [marks, place] = [known.get(shard), noted.before.get(shard)];
+      if (marks === undefined || place === undefined || place >= marks.position) continue;
+      begun.set(shard, seekBack(marks, place));
+      again += Number(marks.position - place);
+    }
+    if (again > 0)
+      this.#context.log.warn(
+        { group: this.#groupId, messages: again },
+        "the store has forgotten what came of the newest messages; they are read again",
+      );
+    // The group first: a note of this run says that the group's position is to be believed.
     if (begun.size > 0) await this.commit(begun);
+    const at = new Map(
+      shards.flatMap((shard) => {
+        const marks = begun.get(shard) ?? known.get(shard);
+        return marks ? [[shard, marks] as const] : [];
+      }),
+    );
+    const unnoted = [...at].filter(([shard]) => !noted.now.has(shard));
+    const positions = new Map(unnoted.map(([shard, { position }]) => [shard, position]));
+    if (places && !(await places.noteSoon(this.#groupId, noted.run, positions))) return;
+    if (this.#seat !== seat) return;
     const token = randomUUID();
     const nowMs = this.#context.clock.monotonicMs();
-    for (const shard of shards) {
-      const marks = known.get(shard) ?? begun.get(shard);
-      if (marks) this.lines.set(shard, newKafkaLine(shard, token, marks, nowMs));
-    }
+    for (const [shard, marks] of at) this.lines.set(shard, newKafkaLine(shard, token, marks, nowMs, noted.run));
   }
 
   /** The coordinator knows this member, or this generation, no more. */

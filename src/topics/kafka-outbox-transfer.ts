@@ -3,29 +3,22 @@
  * a crash or an error, first ends what the one before had begun (the transactional id fences it), then reads the position,
  * and passes over what is published. So a reader of committed messages sees each outcome once.
  *
- * The entries leave the outbox only after the commit; until then the position alone says that they are published.
+ * The entries leave the outbox only after the commit; until then the position alone says that they are published. A store that
+ * came back without its newest writes may not even know that an outcome was: it comes again, in an entry of its own, and is known
+ * by its name (outbox-note.ts).
  */
-import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
-import { z } from "zod";
 import type { Context } from "../context.ts";
-import { VigilaneError } from "../errors.ts";
 import { within } from "../lifecycle.ts";
-import { StoreScript } from "../store.ts";
-import { COMPRESSIONS, createKafka, type Kafka, KafkaCluster, type Producer } from "./kafka-client.ts";
+import { type PartitionEnds, presentEnds } from "./kafka-behind.ts";
+import { COMPRESSIONS, createKafka, KafkaCluster } from "./kafka-client.ts";
 import type { KafkaConnection } from "./kafka-connection.ts";
-import { POSITION_GROUPS } from "./kafka-groups.ts";
+import { ANOTHER_NOTE, beginWriter, TRANSACTION_MS, type Writer } from "./kafka-outbox-writer.ts";
 import { messageToRecord } from "./kafka-records.ts";
 import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
 import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
-import {
-  isPublished,
-  metadataToPosition,
-  NOTHING_PUBLISHED,
-  nextPosition,
-  type OutboxPosition,
-  positionToMetadata,
-} from "./outbox-position.ts";
+import { advance, heldIds, noteToText, type OutboxNote, readForgotten } from "./outbox-note.ts";
+import { isPublished, nextPosition, type OutboxPosition, positionToMetadata } from "./outbox-position.ts";
 import type { OutboxEntry, OutboxTransfer } from "./outbox-transfer.ts";
 import { comparePositions } from "./topic-log.ts";
 
@@ -34,27 +27,13 @@ export interface KafkaOutboxSettings extends KafkaConnection, Pick<KafkaTopicSet
   outboxKey: string;
   /** The topic beside whose partition 0 the position is kept. It has to exist. */
   positionTopic: string;
+  /** What a message is about: two of one name are never both published. "": it is none of ours. Never throws. */
+  nameOf: (value: Buffer) => string;
 }
 
-/** An open transaction that a killed writer left holds readers back for so long, unless a successor ends it before. */
-const TRANSACTION_MS = 5_000;
 const CLOSE_MS = 400;
-const RETRY = { initialRetryTime: 20, maxRetryTime: 300, retries: 12 };
-/** The outbox's own name, made at first use: by it writers of one outbox fence each other, and no others. */
-const NAME_SUFFIX = "-name";
-/** A copy of the position, for the case that Kafka has forgotten an idle group's. */
-const COPY_SUFFIX = "-position";
-
-const heldIds = new StoreScript(new URL("./outbox-held.lua", import.meta.url));
-
-interface Writer {
-  producer: Producer;
-  cluster: KafkaCluster;
-  groupId: string;
-  position: OutboxPosition;
-  /** Offset of the position; grows by one each batch. */
-  number: bigint;
-}
+/** Partitions are counted again after so long: a topic may grow while we run. */
+const COUNTED_MS = 10_000;
 
 /** `redis`: a connection of connectStore, which the caller keeps and ends. The transfer itself is to be closed. */
 export function createKafkaOutboxTransfer(
@@ -62,9 +41,12 @@ export function createKafkaOutboxTransfer(
   settings: KafkaOutboxSettings,
   context: Context,
 ): OutboxTransfer & { close(): Promise<void> } {
+  const { outboxKey, positionTopic, nameOf } = settings;
   const { kafka, hangUp } = createKafka(settings, "vigilane-write-back", context);
   const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
   const clusters = new Map<string, KafkaCluster>();
+  /** Partitions by topic, as the writer's producer knows them, and when they were counted. */
+  const counted = new Map<string, { partitions: number; atMs: number }>();
   let writer: Writer | undefined;
 
   /** Ends it in the background: whoever was fenced, or is in doubt, must not go on with the same producer. */
@@ -72,6 +54,7 @@ export function createKafkaOutboxTransfer(
     const dropped = [...clusters.values()].map((cluster) => cluster.close());
     if (writer) dropped.push(writer.producer.disconnect().catch(() => {}));
     clusters.clear();
+    counted.clear();
     writer = undefined;
     return Promise.all(dropped);
   }
@@ -81,6 +64,20 @@ export function createKafkaOutboxTransfer(
     clusters.set(topic, cluster);
     await cluster.connect();
     return cluster;
+  }
+
+  /** A producer does not hear by itself of partitions that are new: then another goes on. */
+  async function lookForGrowth(topic: string): Promise<void> {
+    const nowMs = context.clock.monotonicMs();
+    const before = counted.get(topic);
+    if (before && nowMs - before.atMs < COUNTED_MS) return;
+    const cluster = await clusterOf(topic);
+    if (before) await cluster.refresh();
+    const partitions = cluster.partitions();
+    if (before && partitions > before.partitions) {
+      context.log.info({ topic, partitions }, "the topic has grown");
+      await drop();
+    } else counted.set(topic, { partitions, atMs: nowMs });
   }
 
   async function send(
@@ -95,46 +92,80 @@ export function createKafkaOutboxTransfer(
     const transaction = await at.producer.transaction();
     // One send a partition: kafkajs loses messages of one that spans several when a leader dies.
     const sent = await Promise.all(
-      [...byPartition].map(([partition, some]) =>
-        transaction.send({
+      [...byPartition].map(async ([partition, some]) => {
+        const [appended] = await transaction.send({
           ...{ topic, acks: -1, timeout: TRANSACTION_MS, compression: COMPRESSIONS[settings.compression ?? "none"] },
           messages: some.map(({ message }) => ({ partition, ...messageToRecord(message) })),
-        }),
-      ),
+        });
+        if (appended === undefined) throw new Error(`the producer does not know all of ${topic} yet`);
+        return [String(partition), String(BigInt(appended.baseOffset ?? 0) + BigInt(some.length - 1))] as const;
+      }),
     );
-    if (sent.some((appended) => appended.length === 0))
-      throw new Error(`the producer does not know all of ${topic} yet`);
-    const place = { partition: 0, offset: String(at.number + 1n), metadata: positionToMetadata(after) };
+    const number = at.note.number + 1n;
+    const place = { partition: 0, offset: String(number), metadata: positionToMetadata(after) };
     await transaction.sendOffsets({
       consumerGroupId: at.groupId,
-      topics: [{ topic: settings.positionTopic, partitions: [place] }],
+      topics: [{ topic: positionTopic, partitions: [place] }],
     });
     await transaction.commit();
-    at.number += 1n;
-    at.position = after;
+    at.note = { number, position: after, ends: withEnds(at.note, topic, Object.fromEntries(sent)) };
+  }
+
+  /** Tells the store where the writer is by now, and which entries leave for that. */
+  async function tell(at: Writer, entries: readonly OutboxEntry[] = []): Promise<void> {
+    const next = noteToText(at.note);
+    const leaving = entries.map(({ outboxId, message }) => ({ id: outboxId, name: nameOf(message.value) }));
+    const told = await advance(redis, outboxKey, at.noted, next, { leaving });
+    if (told === "another") throw new Error(ANOTHER_NOTE);
+    at.noted = next;
+    if (told === "missed") at.forgotten = await readForgotten(redis, outboxKey);
+    else for (const { name } of leaving) at.forgotten.delete(name);
+  }
+
+  /** Those whose like is published leave. Resolves with the ids of the others. */
+  async function passOver(at: Writer, entries: readonly OutboxEntry[], present: readonly string[]): Promise<string[]> {
+    if (at.forgotten.size === 0) return [...present];
+    const there = new Set(present);
+    const again = entries.filter(({ outboxId, message }) => {
+      if (!there.has(outboxId) || isPublished(at.note.position, outboxId)) return false;
+      const name = nameOf(message.value);
+      return name !== "" && at.forgotten.has(name);
+    });
+    if (again.length === 0) return [...present];
+    await tell(at, again);
+    context.log.info({ messages: again.length }, "what the store had forgotten came again, and is not published again");
+    const left = new Set(again.map(({ outboxId }) => outboxId));
+    return present.filter((id) => !left.has(id));
   }
 
   return {
     async transfer(topic, entries) {
       if (entries.length === 0) return 0;
       try {
-        writer ??= await begin(kafka, redis, settings, await clusterOf(settings.positionTopic), context);
+        await lookForGrowth(topic);
+        writer ??= await beginWriter({ kafka, redis, outboxKey, positionTopic, topic, clusterOf, nameOf }, context);
         const at = writer;
-        const wanted = new Set(entries.map(({ outboxId }) => outboxId));
-        const committed = at.position.last === "0-0" ? "" : at.position.last;
-        const last = [...wanted, at.position.last].reduce((a, b) => (comparePositions(a, b) > 0 ? a : b));
-        const present = z.array(z.string()).parse(await heldIds.run(redis, [settings.outboxKey], [committed, last]));
-        const { chosen, after } = nextPosition(at.position, wanted, present);
-        const due = entries.filter(({ outboxId }) => chosen.has(outboxId));
+        if (at.note.ends[topic] === undefined) {
+          at.note = { ...at.note, ends: withEnds(at.note, topic, await presentEnds(await clusterOf(topic))) };
+          await tell(at);
+        }
+        const { last } = at.note.position;
+        const upto = entries.reduce((a, { outboxId: b }) => (comparePositions(a, b) > 0 ? a : b), last);
+        const committed = last === "0-0" ? "" : last;
+        const held = await heldIds(redis, outboxKey, { committed, upto, known: at.noted });
+        if (held === undefined) throw new Error(ANOTHER_NOTE);
+        const present = await passOver(at, entries, held);
+        const there = new Set(present);
+        const staying = entries.filter(({ outboxId }) => there.has(outboxId));
+        const wanted = new Set(staying.map(({ outboxId }) => outboxId));
+        const { chosen, after } = nextPosition(at.note.position, wanted, present);
+        const due = staying.filter(({ outboxId }) => chosen.has(outboxId));
         if (due.length > 0) await send(at, topic, due, after);
-        const gone = entries
-          .filter(({ outboxId }) => isPublished(at.position, outboxId))
-          .map((entry) => entry.outboxId);
-        const copy = JSON.stringify({ number: String(at.number), metadata: positionToMetadata(at.position) });
-        const leaving = redis.multi().set(settings.outboxKey + COPY_SUFFIX, copy);
-        if (gone.length > 0) leaving.xdel(settings.outboxKey, ...gone);
-        await leaving.exec();
-        return due.length;
+        await tell(
+          at,
+          staying.filter(({ outboxId }) => isPublished(at.note.position, outboxId)),
+        );
+        return due.length + held.length - present.length;
       } catch (error) {
         void drop();
         throw error;
@@ -147,57 +178,7 @@ export function createKafkaOutboxTransfer(
   };
 }
 
-/** Ends what an earlier writer has begun; only then its position is certain. */
-async function begin(
-  kafka: Kafka,
-  redis: Redis,
-  { outboxKey, positionTopic }: KafkaOutboxSettings,
-  cluster: KafkaCluster,
-  { log }: Context,
-): Promise<Writer> {
-  await redis.setnx(outboxKey + NAME_SUFFIX, randomUUID());
-  const name = (await redis.get(outboxKey + NAME_SUFFIX)) ?? "";
-  const groupId = `${POSITION_GROUPS}${name}`;
-  const producer = kafka.producer({
-    ...{ idempotent: true, transactionalId: `vigilane-write-back-${name}`, maxInFlightRequests: 1 },
-    ...{ transactionTimeout: TRANSACTION_MS, retry: RETRY, allowAutoTopicCreation: false, metadataMaxAge: 30_000 },
-    createPartitioner:
-      () =>
-      ({ message }) =>
-        message.partition ?? 0,
-  });
-  try {
-    await producer.connect();
-    await (await producer.transaction()).abort(); // fences; nothing was begun, so nothing is written
-    const found = await committedPlace(cluster, groupId, positionTopic);
-    const copy = Copy.parse(JSON.parse((await redis.get(outboxKey + COPY_SUFFIX)) ?? "null"));
-    if (found === undefined && copy !== null) {
-      log.warn(
-        { groupId },
-        "Kafka has forgotten the outbox's position (idle for days?); going on from the store's copy",
-      );
-    }
-    const place = found ?? (copy && { number: BigInt(copy.number), position: metadataToPosition(copy.metadata) });
-    return { producer, cluster, groupId, number: place?.number ?? 0n, position: place?.position ?? NOTHING_PUBLISHED };
-  } catch (error) {
-    await producer.disconnect().catch(() => {});
-    throw error;
-  }
-}
-
-const Copy = z.object({ number: z.string().regex(/^\d+$/), metadata: z.string() }).nullable();
-
-async function committedPlace(cluster: KafkaCluster, groupId: string, topic: string) {
-  const coordinator = await cluster.coordinator(groupId);
-  const { responses } = await coordinator.offsetFetch({ groupId, topics: [{ topic, partitions: [{ partition: 0 }] }] });
-  const [row] = responses.flatMap(({ partitions }) => partitions);
-  if (row === undefined || BigInt(row.offset) < 0n) return undefined;
-  try {
-    return { number: BigInt(row.offset), position: metadataToPosition(row.metadata ?? "") };
-  } catch (error) {
-    throw new VigilaneError("BROKER_REFUSED", `group ${groupId} holds a position that is not ours: ${row.metadata}`, {
-      cause: error,
-      remedy: "Somebody has reset this group. Delete it (rpk group delete) to go on from the store's copy.",
-    });
-  }
-}
+const withEnds = ({ ends }: OutboxNote, topic: string, some: PartitionEnds): OutboxNote["ends"] => ({
+  ...ends,
+  [topic]: { ...ends[topic], ...some },
+});

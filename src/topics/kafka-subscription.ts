@@ -7,6 +7,7 @@
  * process. Before the group shares anew, what is out is waited for, so that nobody gets it twice.
  */
 import type { Context } from "../context.ts";
+import { VigilaneError } from "../errors.ts";
 import { within } from "../lifecycle.ts";
 import { Bell } from "./bell.ts";
 import { KafkaBatch } from "./kafka-batch.ts";
@@ -117,6 +118,12 @@ export class KafkaSubscription implements Subscription {
     this.#news.ring();
   }
 
+  /** The store came back without its newest writes: what was read before it went may have no effects there any more. */
+  storeForgot(): void {
+    this.#membership.lines.clear();
+    this.#ended.ring();
+  }
+
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -166,8 +173,21 @@ export class KafkaSubscription implements Subscription {
       this.#sharing = true;
       return;
     }
+    if (await this.#begun()) this.#handOn();
     await this.#skip();
     this.#watch();
+  }
+
+  /** Whether shards that had no line have one now. */
+  async #begun(): Promise<boolean> {
+    const before = this.#membership.lines.size;
+    await this.#membership.begin();
+    return this.#membership.lines.size > before;
+  }
+
+  #handOn(): void {
+    this.#reader.pump();
+    this.#news.ring();
   }
 
   async #join(): Promise<void> {
@@ -179,8 +199,7 @@ export class KafkaSubscription implements Subscription {
     const shards = [...this.#membership.lines.keys()];
     const { topic, group, consumer } = this.#parts;
     this.#context.log.debug({ topic, group, consumer, shards }, "has a place in the group");
-    this.#reader.pump();
-    this.#news.ring();
+    this.#handOn();
   }
 
   /** Waits for what is out, with heartbeats meanwhile, since others wait for this one. */
@@ -260,6 +279,7 @@ export class KafkaSubscription implements Subscription {
   async #end(line: KafkaLine, stored: StoredMessage[], suspect: boolean, how: "done" | "back", afterMs: number) {
     const last = BigInt(stored.at(-1)?.position ?? -1);
     const marks = how === "done" ? acknowledge(line.marks, last) : giveBack(line.marks, last, suspect);
+    if (how === "done") await this.#noteEffects(line, marks.position);
     await this.#commits.note(line, marks);
     line.out = "nothing";
     if (how === "back") {
@@ -270,6 +290,19 @@ export class KafkaSubscription implements Subscription {
     }
     this.#news.ring();
     this.#ended.ring();
+  }
+
+  /** In the store first, where they are. Rejects with OWNERSHIP_LOST when that came back without some of them: they come again. */
+  async #noteEffects(line: KafkaLine, position: bigint): Promise<void> {
+    const { places } = this.#parts;
+    if (
+      places === undefined ||
+      (await places.note(this.#membership.groupId, line.run, new Map([[line.shard, position]])))
+    )
+      return;
+    const error = new VigilaneError("OWNERSHIP_LOST", `the store has restarted since shard ${line.shard} was begun`);
+    this.#drop(line, error);
+    throw error;
   }
 
   #drop(line: KafkaLine, error: unknown): void {

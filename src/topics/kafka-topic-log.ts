@@ -18,6 +18,7 @@ import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
 import { ensureKafkaTopic, isDeadLetterTopic } from "./kafka-topics.ts";
 import { KafkaTrouble } from "./kafka-trouble.ts";
 import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
+import { ReadPlaces } from "./read-places.ts";
 import {
   deadLetterTopic,
   type OutgoingMessage,
@@ -46,6 +47,7 @@ interface Started {
   /** For questions about a topic. */
   asked: Map<string, { cluster: KafkaCluster; turn: Promise<unknown> }>;
   subscriptions: Set<KafkaSubscription>;
+  places: ReadPlaces | undefined;
 }
 
 export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Context): TopicLog {
@@ -80,9 +82,19 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     signal.throwIfAborted();
     const parts = { kafka, signal, compression, prepare, trouble };
     const publisher = new KafkaPublisher(parts, context);
+    const subscriptions = new Set<KafkaSubscription>();
+    const places = settings.storeUrl
+      ? acquired.add(
+          new ReadPlaces(settings.storeUrl, context, signal, () => {
+            for (const subscription of subscriptions) subscription.storeForgot();
+          }),
+          "places in the store",
+          (p) => p.close(),
+        )
+      : undefined;
     const at: Started = {
-      ...{ kafka, admin, publisher, trouble, signal },
-      ...{ partitions: new Map(), asked: new Map(), subscriptions: new Set() },
+      ...{ kafka, admin, publisher, trouble, signal, subscriptions, places },
+      ...{ partitions: new Map(), asked: new Map() },
     };
     acquired.add(at, "clients", () => {
       // kafkajs waits for answers before it disconnects: from brokers that are away none will come.
@@ -195,7 +207,17 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
       const { group, consumer, from = "earliest" } = options;
       const { kafka, hangUp } = createKafka(settings, clientIdOf(consumer), context);
       const parts = {
-        ...{ topic, group, consumer, from, options, leave, hangUp, sessionMs: settings.leaseMs ?? 6_000 },
+        ...{
+          topic,
+          group,
+          consumer,
+          from,
+          options,
+          leave,
+          hangUp,
+          sessionMs: settings.leaseMs ?? 6_000,
+          places: at.places,
+        },
         cluster: new KafkaCluster(kafka, topic),
         prepare: () => partitionsOf(at, topic),
         bury: (letter: OutgoingMessage) => bury(topic, letter),

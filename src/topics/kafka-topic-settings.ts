@@ -15,6 +15,8 @@ export interface KafkaTopicSettings extends KafkaConnection {
   compression?: Compression;
   /** How long after its last heartbeat a consumer's shards go to others, ms. Default 6,000, the least that brokers allow by default. */
   leaseMs?: number;
+  /** The store that has the effects of what is read, where it may forget some. Absent: reading has none there. */
+  storeUrl?: string;
   /** What waiting does not mend: the process is to end, and be started again. Default: an uncaught exception. */
   leave?: (error: unknown) => void;
 }

@@ -4,7 +4,7 @@ import type { Context } from "../context.ts";
 import type { Settings } from "../settings.ts";
 import { type TopicNames, topicNameOf } from "../topic-names.ts";
 import { type KafkaConnectionSettings, kafkaConnectionOf } from "./kafka-connection.ts";
-import { createKafkaOutboxTransfer } from "./kafka-outbox-transfer.ts";
+import { createKafkaOutboxTransfer, type KafkaOutboxSettings } from "./kafka-outbox-transfer.ts";
 import { createKafkaTopicLog } from "./kafka-topic-log.ts";
 import { createKafkaTopicTools } from "./kafka-topic-tools.ts";
 import { namedTopicLog } from "./named-topic-log.ts";
@@ -24,7 +24,7 @@ export type TopicSettings = KafkaConnectionSettings &
   >;
 
 /**
- * `redisUrl`: the store's, for topics that lie in it. Callers name topics as TOPICS does; what a message says of its topic is
+ * `redisUrl`: the store's, for topics that lie in it, and for what becomes of others' messages there. Callers name topics as TOPICS does; what a message says of its topic is
  * the name on the wire. `visits`: a tool, whose settings may be others than the running roles': it leaves the trimming of the
  * topics to those.
  */
@@ -37,7 +37,7 @@ export function openTopicLog(
   const kept = { retentionMs: settings.topicRetentionHours * HOUR_MS, maxBytesPerTopic: settings.topicMaxBytes };
   const onKafka = settings.kafkaBrokers.length > 0;
   const log = onKafka
-    ? createKafkaTopicLog({ ...kept, ...kafkaOf(settings) }, context)
+    ? createKafkaTopicLog({ ...kept, ...kafkaOf(settings), ...(redisUrl && { storeUrl: redisUrl }) }, context)
     : createRedisTopicLog({ ...kept, redisUrl, trims: !visits }, context);
   return namedTopicLog(log, settings);
 }
@@ -56,7 +56,7 @@ export function openOutboxTransfer(
   settings: TopicSettings,
   redis: Redis,
   topics: Pick<TopicLog, "publish">,
-  outboxKey: string,
+  { outboxKey, nameOf }: Pick<KafkaOutboxSettings, "outboxKey" | "nameOf">,
   context: Context,
 ): OutboxTransfer & { close(): Promise<void> } {
   const wire = topicNameOf(settings);
@@ -68,7 +68,7 @@ export function openOutboxTransfer(
     return { ...byWire(createRedisOutboxTransfer(redis, { outboxKey }, context.clock)), close };
   }
   if (settings.kafkaExactlyOnce) {
-    const transferSettings = { ...kafkaOf(settings), outboxKey, positionTopic: settings.resultsTopic };
+    const transferSettings = { ...kafkaOf(settings), outboxKey, nameOf, positionTopic: settings.resultsTopic };
     const exact = createKafkaOutboxTransfer(redis, transferSettings, context);
     return { ...byWire(exact), close: () => exact.close() };
   }

@@ -1,7 +1,9 @@
--- Ids of the outbox's entries up to a place. KEYS: outbox. ARGV: the place that a transaction has committed last ("": none),
--- the place asked for. New entries come after both: a store that came back without its newest writes would give out ids
--- again that are committed as published.
+-- Ids of the outbox's entries up to a place. KEYS: outbox, note (outbox-advance.lua). ARGV: the place that a transaction has
+-- committed last ("": none), the place asked for, the note as the caller knows it. Replies false where the note is another: the store
+-- came back without its newest writes, or another writer is at it. New entries come after both places: a store that came back
+-- so would give out ids again that are committed as published.
 local outbox, committed, upto = KEYS[1], ARGV[1], ARGV[2]
+if (redis.call("GET", KEYS[2]) or "") ~= ARGV[3] then return false end
 if committed ~= "" then
   if redis.call("EXISTS", outbox) == 0 then
     redis.call("XADD", outbox, committed, "x", "")

@@ -3,14 +3,12 @@
  * group has one outcome all the same, for a reader of committed messages (librdkafka's default) too.
  * VIGILANE_LONG=1: 25 groups a second, more rounds, the broker away for 20 s, and one of three brokers.
  */
-import { execFile } from "node:child_process";
 import { setTimeout as wait } from "node:timers/promises";
-import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { AssessmentResult } from "../../src/messages.ts";
 import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
 import { TOPICS } from "../../src/topics/topic-log.ts";
 import { javaThere, startKafka } from "../support/kafka.ts";
+import { resultsByLibrdkafka } from "../support/kcat.ts";
 import { startWorld, type World } from "../support/world.ts";
 
 const LONG = process.env.VIGILANE_LONG === "1";
@@ -36,7 +34,8 @@ describe.skipIf(!javaThere)("on a real Kafka broker", () => {
     const others = results.filter((result) => result.outcome !== "assessed");
     expect(others.map((result) => [result.taskId, result.outcome, result.error])).toEqual([]);
     expect(await here.countedByResults(ids.length)).toBe(ids.length);
-    expect((await readByLibrdkafka(kafka)).toSorted()).toEqual(ids.toSorted());
+    const committed = await resultsByLibrdkafka(kafka.brokers, TOPICS.results);
+    expect(committed.map(({ taskId }) => taskId).toSorted()).toEqual(ids.toSorted());
     console.log(`${ids.length} groups on Kafka, each judged once`);
   }
 
@@ -82,24 +81,4 @@ async function resumes(here: World, what: string): Promise<void> {
   });
   late.catch(() => {});
   await Promise.race([here.nextResult(), late]);
-}
-
-/** Task ids on the results topic, as kcat reads them: committed messages alone, to the end of each partition. */
-async function readByLibrdkafka(kafka: LocalKafka): Promise<string[]> {
-  const args = [
-    "-b",
-    kafka.brokers.join(","),
-    "-C",
-    "-t",
-    TOPICS.results,
-    "-o",
-    "beginning",
-    "-e",
-    "-q",
-    "-f",
-    "%s\\n",
-  ];
-  const { stdout } = await promisify(execFile)("kcat", args, { maxBuffer: 2 ** 28 });
-  const lines = stdout.split("\n").filter(Boolean);
-  return lines.map((line) => AssessmentResult.parse(JSON.parse(line)).taskId);
 }

@@ -30,7 +30,7 @@ test("publishing, reading, lag and write-back in the store", async () => {
 
   const redis = await connectStore(store.url, silent);
   onTestFinished(() => void redis.disconnect());
-  const transfer = openOutboxTransfer(settings, redis, named, "outbox", silent);
+  const transfer = openOutboxTransfer(settings, redis, named, { outboxKey: "outbox", nameOf: String }, silent);
   const outboxId = (await redis.xadd("outbox", "*", "any", "thing")) ?? "";
   await transfer.transfer(TOPICS.results, [{ outboxId, message: { key: "1", value: Buffer.from("judged") } }]);
   expect(await valuesOf("results-topic", 1)).toEqual(["judged"]);

@@ -15,7 +15,11 @@ const { redisUrl, brokers, outboxKey, topic } = JSON.parse(process.argv[2] ?? "{
 process.on("disconnect", () => process.exit(0));
 const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
 const redis = await connectStore(redisUrl, context);
-const transfer = createKafkaOutboxTransfer(redis, { brokers, outboxKey, positionTopic: topic }, context);
+const transfer = createKafkaOutboxTransfer(
+  redis,
+  { brokers, outboxKey, positionTopic: topic, nameOf: String },
+  context,
+);
 for (;;) {
   try {
     const found = await redis.xrange(outboxKey, "-", "+", "COUNT", 50);

@@ -66,6 +66,8 @@ export interface WorldOptions {
   appendfsync?: "always" | "everysec";
   /** The topics are there, and not in the store. */
   kafkaBrokers?: readonly string[];
+  /** What the topics are called on the wire, where a broker is not this world's alone. Default: as ever. */
+  topicNames?: Pick<Settings, "detectionsTopic" | "resultsTopic">;
   env?: Record<string, string>;
 }
 
@@ -101,6 +103,10 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
         VIGILANE_DATA: data,
         VIGILANE_FRESHNESS_SECONDS: "0",
         ...(options.kafkaBrokers && { KAFKA_BROKERS: options.kafkaBrokers.join(",") }),
+        ...(options.topicNames && {
+          VIGILANE_DETECTIONS_TOPIC: options.topicNames.detectionsTopic,
+          VIGILANE_RESULTS_TOPIC: options.topicNames.resultsTopic,
+        }),
         ...options.env,
       },
       stdio: ["ignore", "pipe", "pipe"],
@@ -115,7 +121,11 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   });
 
   const images = createFolderImageStore({ folder: join(data, "images") }, silent);
-  const topics = openTopicLog(Settings.parse({ kafkaBrokers: options.kafkaBrokers ?? [] }), store.url, silent);
+  const topics = openTopicLog(
+    Settings.parse({ kafkaBrokers: options.kafkaBrokers ?? [], ...options.topicNames }),
+    store.url,
+    silent,
+  );
   for (const one of [images, topics]) {
     await one.start();
     releases.push(() => one.stop());
