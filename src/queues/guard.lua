@@ -1,15 +1,15 @@
 -- The guard of a key group: how much later than its stamp a call may be counted at the provider, against another that came
 -- quicker. Windows are that much longer than the provider's, so that jitter on the way exceeds none.
 --
--- Law: guard = FLOOR + c · (high − low), in ms, where high and low are the 90th and 20th percentile of the network's part of
+-- Law: guard = FLOOR + c · (high − low − OWN), in ms, where high and low are the 90th and 20th percentile of the network's part of
 -- this group's round trips (there and back: never less than the spread on the way there alone), each followed by stochastic
--- approximation (Robbins and Monro 1951), and c is only a correction: a refusal for rate widens it by GAIN · (1 − SHARE), an
--- accepted call narrows it by GAIN · SHARE, so that where the way back jitters differently from the way there, the refused
--- share rests at SHARE. It begins at BEGIN_C, near where lognormal delays bring it (1.2 to 1.7), so that little is refused while it is
--- learned; GAIN is BOLDER times as much to begin with, and as it is after 750 calls. Where nothing jitters the guard rests at
--- FLOOR and nothing is refused. A provider that does not say how long it worked has no spread to see: there the step of the
--- correction is STEP ms instead.
-local GUARD = { floor = 5, begin_c = 1.2, least_c = 0.3, most_c = 4, gain = 0.05, bolder = 16, share = 0.008, step = 10, most = 250, start = 25 }
+-- approximation (Robbins and Monro 1951). OWN is what timers and event loops at both ends spread by themselves; FLOOR covers the way
+-- there's part of it. c is a correction: a refusal for rate widens it by GAIN · (1 − SHARE), an accepted call narrows it by
+-- GAIN · SHARE, so that where the way back jitters differently from the way there, the refused share rests at SHARE. It begins at
+-- BEGIN_C, near where lognormal delays bring it, so that little is refused while it is learned; GAIN is BOLDER times as much to begin
+-- with, and as it is after 450 calls. Where nothing jitters the guard rests at FLOOR and nothing is refused. A provider that does
+-- not say how long it worked has no spread to see: there the step of the correction is STEP ms instead.
+local GUARD = { floor = 5, own = 5, begin_c = 1.7, least_c = 0.3, most_c = 4, gain = 0.05, bolder = 10, share = 0.008, step = 10, most = 250, start = 25 }
 
 -- One step of a percentile towards a sample; steps shrink from the first samples on to a twentieth of the spread.
 local function towards(value, sample, percentile, step)
@@ -46,6 +46,6 @@ local function learn_guard(f, at, accepted, refused, network, into)
     if seen < 20 then guard = guard + GUARD.step * way end
     put('guardC', ms(c))
   end
-  if seen >= 20 then guard = GUARD.floor + c * (high - low) end
+  if seen >= 20 then guard = GUARD.floor + c * math.max(0, high - low - GUARD.own) end
   put('guard', ms(math.max(GUARD.floor, math.min(GUARD.most, guard))))
 end
