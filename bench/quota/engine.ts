@@ -24,7 +24,7 @@ export interface BenchGroup {
 export interface EngineOptions {
   groups: readonly BenchGroup[];
   /** Fields of the simulator's file besides the accounts. Default: answers after 1.0 s in the mean, 1.45 s at P95. */
-  simulator?: object;
+  simulator?: { refusedCallsCount?: boolean; [field: string]: unknown };
   /** Default 1 of each. */
   bridges?: number;
   workers?: number;
@@ -93,7 +93,8 @@ async function start(options: EngineOptions, releases: (() => unknown)[], stop: 
   releases.push(() => images.stop());
 
   const [keys, simulator] = [join(data, "keys.yaml"), join(data, "simulator.yaml")];
-  const disable = (ids: readonly string[]) => writeFileSync(keys, keysFile(groups, ids));
+  const disable = (ids: readonly string[]) =>
+    writeFileSync(keys, keysFile(groups, ids, options.simulator?.refusedCallsCount ?? false));
   disable([]);
   const accounts = groups.map(({ id, windows }) => ({ id, keys: [secretOf(id)], windows }));
   writeFileSync(simulator, JSON.stringify({ ...options.simulator, accounts })); // YAML reads JSON
@@ -131,10 +132,10 @@ async function start(options: EngineOptions, releases: (() => unknown)[], stop: 
   };
 }
 
-function keysFile(groups: readonly BenchGroup[], disabled: readonly string[]): string {
+function keysFile(groups: readonly BenchGroup[], disabled: readonly string[], refusedCallsCount: boolean): string {
   const keyGroups = groups.map(({ id, windows }) => {
     const key = { id: "key", secret: secretOf(id), ...(disabled.includes(id) && { enabled: false }) };
-    return { id, provider: "simulated", windows, keys: [key] };
+    return { id, provider: "simulated", windows, keys: [key], refusedCallsCount };
   });
   return JSON.stringify({ keyGroups });
 }

@@ -73,6 +73,7 @@ function complete(entry: DraftGroup, draft: Draft, yaml: YamlText, around: Surro
     region: entry.region,
     quality: entry.quality,
     capabilities: { ...defaults.capabilities, ...entry.capabilities },
+    refusedCallsCount: entry.refusedCallsCount ?? defaults.refusedCallsCount,
     simulated,
   });
   for (const { id: keyId, secret } of keys) {

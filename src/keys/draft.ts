@@ -33,6 +33,8 @@ export interface DraftGroup {
   region: string | null;
   quality: number;
   capabilities: Partial<Capabilities>;
+  /** Undefined: what is known of the provider. */
+  refusedCallsCount: boolean | undefined;
   place: Place;
 }
 

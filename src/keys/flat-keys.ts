@@ -232,6 +232,7 @@ function toGroups(rows: readonly Row[], file: FlatFile, notices: string[]): Draf
       region: null,
       quality: USUAL_QUALITY,
       capabilities: {},
+      refusedCallsCount: undefined,
       place: key.place,
     });
   }

@@ -35,6 +35,7 @@ const Changed = z.strictObject({
   strategy: z.enum(STRATEGIES).nullable().optional(),
   price: Fields,
   capabilities: Fields,
+  refusedCallsCount: z.boolean().nullable().optional(),
   windows: z.record(z.string(), z.unknown()).optional(),
   /** By id: fields of one that is there, or a new one with its secret. */
   keys: z

@@ -51,6 +51,8 @@ export const KeyGroupEntry = z.strictObject({
   /** Of its model, 1 to 5: your own judgement, for policies that ask for one. */
   quality: z.number().int().min(1).max(5).default(USUAL_QUALITY),
   capabilities: z.strictObject({ jsonObject: z.boolean().optional(), jsonSchema: z.boolean().optional() }).default({}),
+  /** Calls that the provider refuses take a place in its windows too. Default: what is known of the provider. */
+  refusedCallsCount: z.boolean().optional(),
   windows: Windows,
   strategy: z.enum(STRATEGIES).default("round_robin"),
   keys: z.array(Key).min(1, "needs at least one key").optional(),
@@ -103,6 +105,7 @@ function toDraft({ keys = [], ...entry }: z.infer<typeof KeyGroupEntry>, place: 
     account: entry.account,
     price: entry.price ?? null,
     region: entry.region ?? null,
+    refusedCallsCount: entry.refusedCallsCount,
     capabilities: {
       ...(entry.capabilities.jsonObject !== undefined && { jsonObject: entry.capabilities.jsonObject }),
       ...(entry.capabilities.jsonSchema !== undefined && { jsonSchema: entry.capabilities.jsonSchema }),

@@ -7,10 +7,14 @@ export interface ProviderDefaults {
   baseUrl: string | undefined;
   needsKey: boolean;
   capabilities: Capabilities;
+  refusedCallsCount: boolean;
 }
 
 export function defaultsOf(provider: ProviderName): ProviderDefaults {
   const { baseUrl, needsKey, jsonObject, jsonSchema } = PROVIDERS[provider];
   // What only some of a provider's models can do is asked for in the file.
-  return { baseUrl: baseUrl ?? undefined, needsKey, capabilities: { jsonObject, jsonSchema: jsonSchema === true } };
+  const capabilities = { jsonObject, jsonSchema: jsonSchema === true };
+  // Of a server of which nothing is known the stricter is taken.
+  const refusedCallsCount = provider === "custom" || PROVIDERS[provider].refusedCallsCount;
+  return { baseUrl: baseUrl ?? undefined, needsKey, capabilities, refusedCallsCount };
 }

@@ -91,6 +91,8 @@ export interface KeyGroup {
   /** Of its model, 1 to 5, as its people judge it. */
   quality: number;
   capabilities: Capabilities;
+  /** Calls that its provider refuses take a place in the windows all the same. */
+  refusedCallsCount: boolean;
   /** True: its verdicts are simulated. */
   simulated: boolean;
 }
@@ -124,6 +126,7 @@ export function simulatedKeyGroups(settings: Pick<Settings, "simulatorUrl">): Ke
       region: null,
       quality: USUAL_QUALITY,
       capabilities: { jsonObject: false, jsonSchema: false },
+      refusedCallsCount: false,
       simulated: true,
     };
   });

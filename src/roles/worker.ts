@@ -11,7 +11,6 @@ import { createVisionClients } from "../processors/vision-clients.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
 import { type CallPolicy, DEFAULT_RETRY } from "../queues/call-policy.ts";
 import type { KeyGroup } from "../queues/key-groups.ts";
-import { PROVIDERS, type ProviderName } from "../queues/provider-presets.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { SpentLately } from "../queues/spent-lately.ts";
@@ -52,7 +51,8 @@ export function createWorker(settings: Settings, context: Context): Service & { 
       room: createWaitingRoom(redis, { maxWaiting: settings.maxWaiting }),
       clientOf: clients.clientOf,
       isSimulated: (keyGroup: string) => groups.find((group) => group.id === keyGroup)?.simulated ?? false,
-      refusedCallsCount: (keyGroup: string) => refusedCallsCount(groups.find((group) => group.id === keyGroup)),
+      // Of a group that is gone the stricter is taken.
+      refusedCallsCount: (keyGroup: string) => groups.find(({ id }) => id === keyGroup)?.refusedCallsCount ?? true,
       cool: (keyGroup: string, ms: number) => queues.cool(keyGroup, ms),
       worker: `${instanceName("worker")}:${process.pid}`,
       callTimeoutMs,
@@ -113,13 +113,6 @@ const policyOf = ({ policy: { cooling, maxRetries } }: KeySet, { maxAttempts }: 
   cooling,
   retry: { ...DEFAULT_RETRY, maxRetries: maxRetries ?? maxAttempts - 1 },
 });
-
-/** Of a server of which nothing is known the stricter is taken. */
-const refusedCallsCount = (group: KeyGroup | undefined): boolean =>
-  group === undefined ||
-  group.provider === "custom" ||
-  !Object.hasOwn(PROVIDERS, group.provider) ||
-  PROVIDERS[group.provider as ProviderName].refusedCallsCount;
 
 type HeldKey = { keyGroup: string; keyId: string };
 

@@ -56,6 +56,7 @@ export function aKeyGroup(over: Partial<KeyGroup> = {}): KeyGroup {
     region: null,
     quality: 3,
     capabilities: { jsonObject: false, jsonSchema: false },
+    refusedCallsCount: false,
     simulated: true,
     ...over,
   };

@@ -77,6 +77,7 @@ keyGroups:
     region: eu
     quality: 4
     capabilities: { jsonObject: true }
+    refusedCallsCount: false
     account: acme
     strategy: weighted
     windows: { requestsPerDay: 100, maxConcurrent: 3 }
@@ -95,6 +96,7 @@ keyGroups:
         region: "eu",
         quality: 4,
         capabilities: { jsonObject: true, jsonSchema: true },
+        refusedCallsCount: false,
         account: "acme",
         strategy: "weighted",
         windows: [{ name: "requestsPerDay", limit: 100, windowMs: 86_400_000 }],
