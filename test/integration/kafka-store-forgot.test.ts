@@ -191,6 +191,29 @@ describe.skipIf(!brokerThere)("topics on Kafka, and a store that has forgotten i
     },
   );
 
+  test("what came again, and was forgotten once more after that, is not published again either", async () => {
+    const { store, open, writer, end, moveAll, published, mark } = await scene();
+    await open();
+    const transfer = writer();
+    await end("before");
+    await moveAll(transfer);
+    const written = await mark();
+    await end("lost-1", "lost-2");
+    await moveAll(transfer);
+    await store.dieAsOf(written);
+    await store.restart();
+    await end("lost-1");
+    await moveAll(transfer); // known to be published, as "lost-2" is
+    const later = await mark();
+    await end("lost-2");
+    await moveAll(transfer);
+    await store.dieAsOf(later);
+    await store.restart();
+    await end("lost-2", "new");
+    await moveAll(transfer);
+    expect(await published()).toEqual(["before", "lost-1", "lost-2", "new"]);
+  });
+
   test("what a transaction published as the store died, before anything was noted of it, is not published again", async () => {
     const { store, topic, redis, open, writer, end, inOutbox, moveAll, published, mark } = await scene();
     await open();
