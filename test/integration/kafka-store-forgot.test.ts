@@ -7,6 +7,7 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { errorCode } from "../../src/errors.ts";
 import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
+import { groupIdOf } from "../../src/topics/kafka-membership.ts";
 import { createKafkaOutboxTransfer } from "../../src/topics/kafka-outbox-transfer.ts";
 import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import { createKafkaTopicTools } from "../../src/topics/kafka-topic-tools.ts";
@@ -141,6 +142,21 @@ describe.skipIf(!brokerThere)("topics on Kafka, and a store that has forgotten i
     await publish(log, "two");
     expect((await read(reader)).texts).toEqual(["two"]);
     expect(await redis.keys("vl:read-places:*")).toEqual([]);
+  });
+
+  test("behind the end of a transaction the store's note is where the group is: its restart makes nobody read again", async () => {
+    const { redis, topic, open, writer, end, moveAll } = await scene();
+    const log = await open();
+    const reader = new TopicReader(log, topic, { group: "readers", consumer: "a" });
+    await end("one");
+    await moveAll(writer());
+    expect((await read(reader)).texts).toEqual(["one"]);
+    void reader.next().catch(() => {});
+    const places = async () =>
+      Object.values(await redis.hgetall(`vl:read-places:${groupIdOf(topic, "readers")}`)).map((note) =>
+        note.replace(/^\w+:/, ""),
+      );
+    await expect.poll(async () => (await places()).toSorted(), { timeout: 15_000 }).toEqual(["0", "2"]);
   });
 
   test.each(["the store stays up", "the store restarts before it"])(
