@@ -100,7 +100,8 @@ async function reconcile(of: WriterOf, groupId: string, found: Place | undefined
   const note = { ...found, ends: present };
   const text = noteToText(note);
   const seal = await keepForgotten(redis, outboxKey, [...names]);
-  if ((await advance(redis, outboxKey, noted, text, { seal })) === "another") throw new Error(ANOTHER_NOTE);
+  if (seal === undefined || (await advance(redis, outboxKey, noted, text, { seal })) === "another")
+    throw new Error(ANOTHER_NOTE);
   const transactions = Number(found.number - (before?.number ?? 0n));
   log.info({ transactions, messages: names.size }, "published, and not known to the store: not published again");
   return { note, noted: text };

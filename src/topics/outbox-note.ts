@@ -19,6 +19,7 @@ const FORGOTTEN_KEPT_S = 7 * 24 * 3_600;
 const PIECE = 1_000;
 
 const advanceScript = new StoreScript(new URL("./outbox-advance.lua", import.meta.url));
+const keepScript = new StoreScript(new URL("./outbox-keep.lua", import.meta.url));
 const heldScript = new StoreScript(new URL("./outbox-held.lua", import.meta.url));
 
 /** Of each topic, by partition: the offset of the last message that may be there already. Partitions without are new, or of no note yet. */
@@ -71,16 +72,22 @@ export async function heldIds(
 }
 
 /**
- * Keeps the names of what is published and was forgotten, in pieces, since there is no saying how many they are; the note comes after
- * them. Resolves with what was put in last ("": nothing): a store that forgets any of them before the note, forgets that.
+ * Keeps the names of what is published and was forgotten, in pieces, since there is no saying how many they are. Resolves with the
+ * seal that the last one has left ("": there was none), by which `advance` knows that all are there; undefined: the store has
+ * forgotten some of them meanwhile.
  */
-export async function keepForgotten(redis: Redis, outboxKey: string, names: readonly string[]): Promise<string> {
-  if (names.length === 0) return "";
-  const key = outboxKey + FORGOTTEN_SUFFIX;
-  for (let i = 0; i < names.length; i += PIECE) await redis.sadd(key, ...names.slice(i, i + PIECE));
-  await redis.expire(key, FORGOTTEN_KEPT_S);
-  const seal = `sealed ${randomUUID()}`;
-  await redis.sadd(key, seal);
+export async function keepForgotten(
+  redis: Redis,
+  outboxKey: string,
+  names: readonly string[],
+): Promise<string | undefined> {
+  let seal = "";
+  for (let i = 0; i < names.length; i += PIECE) {
+    const next = `seal ${randomUUID()}`;
+    const piece = [seal, next, FORGOTTEN_KEPT_S, ...names.slice(i, i + PIECE)];
+    if ((await keepScript.run(redis, [outboxKey + FORGOTTEN_SUFFIX], piece)) !== 1) return undefined;
+    seal = next;
+  }
   return seal;
 }
 
