@@ -66,6 +66,9 @@ export function marksOf(position: bigint, metadata: string | null): Marks {
   };
 }
 
+/** Metadata of a position that somebody has set with our tools: there the group goes on, whatever was noted before. Gone with the next commit. */
+export const MOVED_BY_HAND = JSON.stringify({ m: 1 });
+
 /** Back to an earlier position, whose messages have come to their ends, but whose effects were forgotten: none of them is a suspect. */
 export const seekBack = ({ lost }: Marks, position: bigint): Marks => ({ ...freshMarks(position), lost });
 

@@ -8,7 +8,7 @@ import { VigilaneError } from "../errors.ts";
 import { assignPartitions } from "./kafka-assignment.ts";
 import { AssignerProtocol, type KafkaBroker, type KafkaCluster, kafkaErrorType } from "./kafka-client.ts";
 import { type KafkaLine, newKafkaLine } from "./kafka-line.ts";
-import { type Marks, marksOf, marksToMetadata, seekBack } from "./kafka-marks.ts";
+import { type Marks, MOVED_BY_HAND, marksOf, marksToMetadata, seekBack } from "./kafka-marks.ts";
 import type { NotedPlaces, ReadPlaces } from "./read-places.ts";
 
 const { MemberAssignment, MemberMetadata } = AssignerProtocol;
@@ -32,7 +32,7 @@ export interface KafkaMemberOf {
   places: ReadPlaces | undefined;
 }
 
-const NOTHING_NOTED: NotedPlaces = { run: "", before: new Map(), now: new Set() };
+const NOTHING_NOTED: NotedPlaces = { run: "", before: new Map(), now: new Map() };
 
 interface Seat {
   memberId: string;
@@ -192,7 +192,7 @@ export class KafkaMembership {
 
   /**
    * Lines of the shards that have none (just taken, or dropped), each from where the group stands, or from an earlier place where
-   * the store has forgotten what came of those behind it. A group that is new notes where it begins. While the store cannot be
+   * the store has forgotten what came of those behind it. Notes where that is. While the store cannot be
    * asked there are no lines: again later.
    */
   async begin(): Promise<void> {
@@ -212,6 +212,9 @@ export class KafkaMembership {
     const known = new Map(
       committed.map(({ partition, offset, metadata }) => [partition, marksOf(BigInt(offset), metadata)]),
     );
+    const moved = new Set(
+      committed.filter(({ metadata }) => metadata === MOVED_BY_HAND).map(({ partition }) => partition),
+    );
     const unknown = shards.filter((shard) => !known.has(shard));
     // A partition that came later, in a group that is there already, is read from its beginning.
     const which = known.size === 0 && this.#of.from === "latest" ? "next" : "first";
@@ -222,7 +225,7 @@ export class KafkaMembership {
     let again = 0;
     for (const shard of shards) {
       const [marks, place] = [known.get(shard), noted.before.get(shard)];
-      if (marks === undefined || place === undefined || place >= marks.position) continue;
+      if (marks === undefined || place === undefined || place >= marks.position || moved.has(shard)) continue;
       begun.set(shard, seekBack(marks, place));
       again += Number(marks.position - place);
     }
@@ -239,7 +242,7 @@ export class KafkaMembership {
         return marks ? [[shard, marks] as const] : [];
       }),
     );
-    const unnoted = [...at].filter(([shard]) => !noted.now.has(shard));
+    const unnoted = [...at].filter(([shard, { position }]) => noted.now.get(shard) !== position);
     const positions = new Map(unnoted.map(([shard, { position }]) => [shard, position]));
     if (places && !(await places.noteSoon(this.#groupId, noted.run, positions))) return;
     if (this.#seat !== seat) return;

@@ -154,7 +154,9 @@ export function createKafkaOutboxTransfer(
         const committed = last === "0-0" ? "" : last;
         const held = await heldIds(redis, outboxKey, { committed, upto, known: at.noted });
         if (held === undefined) throw new Error(ANOTHER_NOTE);
-        const present = await passOver(at, entries, held);
+        // The store has forgotten, once more, that some had come again.
+        if (held.forgotten !== at.forgotten.size) at.forgotten = await readForgotten(redis, outboxKey);
+        const present = await passOver(at, entries, held.ids);
         const there = new Set(present);
         const staying = entries.filter(({ outboxId }) => there.has(outboxId));
         const wanted = new Set(staying.map(({ outboxId }) => outboxId));
@@ -165,7 +167,7 @@ export function createKafkaOutboxTransfer(
           at,
           staying.filter(({ outboxId }) => isPublished(at.note.position, outboxId)),
         );
-        return due.length + held.length - present.length;
+        return due.length + held.ids.length - present.length;
       } catch (error) {
         void drop();
         throw error;

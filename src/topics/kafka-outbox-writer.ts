@@ -9,12 +9,22 @@ import { VigilaneError } from "../errors.ts";
 import { type PartitionEnds, readBehind } from "./kafka-behind.ts";
 import type { Kafka, KafkaCluster, Producer } from "./kafka-client.ts";
 import { POSITION_GROUPS } from "./kafka-groups.ts";
-import { advance, noteToText, type OutboxNote, readForgotten, readNote, textToNote } from "./outbox-note.ts";
+import {
+  advance,
+  keepForgotten,
+  noteToText,
+  type OutboxNote,
+  readForgotten,
+  readNote,
+  textToNote,
+} from "./outbox-note.ts";
 import { metadataToPosition, NOTHING_PUBLISHED } from "./outbox-position.ts";
 
 /** An open transaction that a killed writer left holds readers back for so long, unless a successor ends it before. */
 export const TRANSACTION_MS = 5_000;
 const RETRY = { initialRetryTime: 20, maxRetryTime: 300, retries: 12 };
+/** The store's clock and the brokers' differ by less. */
+const CLOCKS_MS = 600_000;
 /** The outbox's own name, made at first use: by it writers of one outbox fence each other, and no others. */
 const NAME_SUFFIX = "-name";
 
@@ -80,20 +90,25 @@ async function reconcile(of: WriterOf, groupId: string, found: Place | undefined
   if (found.number <= (before?.number ?? 0n)) return { note: { ...found, ends }, noted };
   const names = new Set<string>();
   const present: Record<string, PartitionEnds> = {};
+  const sinceMs = before ? publishedAfterMs(before) : 0;
   for (const topic of new Set([...Object.keys(ends), of.topic])) {
-    const read = await readBehind(await of.clusterOf(topic), topic, ends[topic] ?? {});
-    for (const value of read.values) names.add(of.nameOf(value));
-    present[topic] = read.ends;
+    const places = ends[topic] ?? {};
+    const name = (value: Buffer) => void names.add(of.nameOf(value));
+    present[topic] = await readBehind(await of.clusterOf(topic), topic, { places, sinceMs }, name);
   }
   names.delete("");
   const note = { ...found, ends: present };
   const text = noteToText(note);
-  if ((await advance(redis, outboxKey, noted, text, { forgotten: [...names] })) === "another")
+  const seal = await keepForgotten(redis, outboxKey, [...names]);
+  if (seal === undefined || (await advance(redis, outboxKey, noted, text, { seal })) === "another")
     throw new Error(ANOTHER_NOTE);
   const transactions = Number(found.number - (before?.number ?? 0n));
   log.info({ transactions, messages: names.size }, "published, and not known to the store: not published again");
   return { note, noted: text };
 }
+
+/** What a later transaction has published came after this time, on the brokers' clock: after the last entry that the note knows of. */
+const publishedAfterMs = ({ position }: OutboxNote) => Math.max(0, Number.parseInt(position.last, 10) - CLOCKS_MS);
 
 /** Either way: begin anew. */
 export const ANOTHER_NOTE = "the store has forgotten what this writer did last, or another writer is at it";

@@ -225,11 +225,17 @@ export class KafkaSubscription implements Subscription {
     const idle = this.#lines().filter(
       (line) => line.out === "nothing" && line.ahead.length === 0 && line.nextOffset > line.marks.position,
     );
-    const noted = idle.map((line) => {
-      const { lost } = line.marks;
-      return this.#commits.note(line, { ...freshMarks(line.nextOffset), lost }).catch(() => {});
-    });
-    await Promise.all(noted);
+    await Promise.all(idle.map((line) => this.#skipTo(line, line.nextOffset)));
+  }
+
+  /** In the store too, or its return in another run would look as if something had been forgotten. */
+  async #skipTo(line: KafkaLine, position: bigint): Promise<void> {
+    const { places } = this.#parts;
+    const { marks } = line;
+    const isNoted = await places?.noteSoon(this.#membership.groupId, line.run, new Map([[line.shard, position]]));
+    // Later, where the store is away; not at all, where something was handed out meanwhile.
+    if (isNoted === false || line.marks !== marks || line.out !== "nothing") return;
+    await this.#commits.note(line, { ...freshMarks(position), lost: marks.lost }).catch(() => {});
   }
 
   /** The cluster answers heartbeats, and yet no fetch of a shard is answered: nothing here can mend that. */

@@ -17,6 +17,7 @@ import type { KafkaConnection } from "./kafka-connection.ts";
 import { endsOnKafka } from "./kafka-ends.ts";
 import { idsOfReaders, namesOfGroups, placesOfGroup } from "./kafka-groups.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
+import { MOVED_BY_HAND } from "./kafka-marks.ts";
 import { groupIdOf } from "./kafka-membership.ts";
 import { createKafkaTopic, growKafkaTopic, kafkaConfigOf, partitionsOf } from "./kafka-topics.ts";
 import type { Places } from "./topic-log.ts";
@@ -161,8 +162,10 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
       ask(topic, async (cluster) => {
         const groupId = await idOf(topic, group);
         const coordinator = await cluster.coordinator(groupId);
+        // Other programs have metadata of their own.
+        const metadata = groupId === groupIdOf(topic, group) ? MOVED_BY_HAND : "";
         const partitions = places.map((place, partition) => ({
-          ...{ partition, offset: String(BigInt(place) + 1n), metadata: "" },
+          ...{ partition, offset: String(BigInt(place) + 1n), metadata },
         }));
         for (let tries = 1; ; tries += 1) {
           const { groups } = await coordinator.describeGroups({ groupIds: [groupId] });

@@ -4,6 +4,7 @@
  * that their outcomes ever were: those come again and must not be published twice. What they were stands in the topics
  * behind the noted ends; their names are kept in a set until each has come again.
  */
+import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import { StoreScript } from "../store.ts";
@@ -14,11 +15,14 @@ const NOTE_SUFFIX = "-position";
 const FORGOTTEN_SUFFIX = "-forgotten";
 /** Whatever has not come again by then never will. */
 const FORGOTTEN_KEPT_S = 7 * 24 * 3_600;
+/** So many names at once. */
+const PIECE = 1_000;
 
 const advanceScript = new StoreScript(new URL("./outbox-advance.lua", import.meta.url));
+const keepScript = new StoreScript(new URL("./outbox-keep.lua", import.meta.url));
 const heldScript = new StoreScript(new URL("./outbox-held.lua", import.meta.url));
 
-/** Of each topic, by partition: the offset of the last message that may be there already. Partitions without: nothing. */
+/** Of each topic, by partition: the offset of the last message that may be there already. Partitions without are new, or of no note yet. */
 export type TopicEnds = Readonly<Record<string, PartitionEnds>>;
 
 export interface OutboxNote {
@@ -51,40 +55,56 @@ export const readNote = async (redis: Redis, outboxKey: string) => (await redis.
 export const readForgotten = async (redis: Redis, outboxKey: string) =>
   new Set(await redis.smembers(outboxKey + FORGOTTEN_SUFFIX));
 
-/** Ids in the outbox up to `upto`; undefined: the note is not `known` any more. */
+const Held = z.tuple([z.number(), z.array(z.string())]).nullable();
+
+/**
+ * Ids in the outbox up to `upto`, and how many names the store knows as forgotten: that may change while the note stays as it is.
+ * Undefined: the note is not `known` any more.
+ */
 export async function heldIds(
   redis: Redis,
   outboxKey: string,
   { committed, upto, known }: { committed: string; upto: string; known: string },
-): Promise<string[] | undefined> {
-  const reply = await heldScript.run(redis, [outboxKey, outboxKey + NOTE_SUFFIX], [committed, upto, known]);
-  return z.array(z.string()).nullable().parse(reply) ?? undefined;
-}
-
-export interface Advance {
-  /** Entries that leave the outbox, each with the name of what it is. */
-  leaving?: readonly { id: string; name: string }[];
-  /** Names of what is published and was forgotten. */
-  forgotten?: readonly string[];
+): Promise<{ ids: string[]; forgotten: number } | undefined> {
+  const keys = [outboxKey, outboxKey + NOTE_SUFFIX, outboxKey + FORGOTTEN_SUFFIX];
+  const held = Held.parse(await heldScript.run(redis, keys, [committed, upto, known]));
+  return held ? { forgotten: held[0], ids: held[1] } : undefined;
 }
 
 /**
- * From the note `known` to the note `next`, in one step with the rest. "another": the note is neither, and nothing was changed.
- * "missed": some of those that were to leave were not there; what of them is published is named as forgotten now.
+ * Keeps the names of what is published and was forgotten, in pieces, since there is no saying how many they are. Resolves with the
+ * seal that the last one has left ("": there was none), by which `advance` knows that all are there; undefined: the store has
+ * forgotten some of them meanwhile.
+ */
+export async function keepForgotten(
+  redis: Redis,
+  outboxKey: string,
+  names: readonly string[],
+): Promise<string | undefined> {
+  let seal = "";
+  for (let i = 0; i < names.length; i += PIECE) {
+    const next = `seal ${randomUUID()}`;
+    const piece = [seal, next, FORGOTTEN_KEPT_S, ...names.slice(i, i + PIECE)];
+    if ((await keepScript.run(redis, [outboxKey + FORGOTTEN_SUFFIX], piece)) !== 1) return undefined;
+    seal = next;
+  }
+  return seal;
+}
+
+/**
+ * From the note `known` to the note `next`, and in one step with that the entries that leave the outbox, each with the name of what
+ * it is. "another": the note is neither, or `seal` (of keepForgotten) is gone, and nothing was changed. "missed": some of those that were to leave were not there; what of
+ * them is published is named as forgotten now.
  */
 export async function advance(
   redis: Redis,
   outboxKey: string,
   known: string,
   next: string,
-  { leaving = [], forgotten = [] }: Advance,
+  { leaving = [], seal = "" }: { leaving?: readonly { id: string; name: string }[]; seal?: string },
 ): Promise<"done" | "missed" | "another"> {
   const keys = [outboxKey, outboxKey + NOTE_SUFFIX, outboxKey + FORGOTTEN_SUFFIX];
   const pairs = leaving.flatMap(({ id, name }) => [id, name]);
-  const reply = await advanceScript.run(redis, keys, [
-    ...[known, next, FORGOTTEN_KEPT_S, leaving.length],
-    ...pairs,
-    ...forgotten,
-  ]);
+  const reply = await advanceScript.run(redis, keys, [known, next, FORGOTTEN_KEPT_S, seal, ...pairs]);
   return (["another", "done", "missed"] as const)[z.number().int().min(0).max(2).parse(reply)] ?? "another";
 }

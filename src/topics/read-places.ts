@@ -28,8 +28,8 @@ export interface NotedPlaces {
   run: string;
   /** Of shards whose position was noted in an earlier run: what comes from here on may have no effects any more. */
   before: ReadonlyMap<number, bigint>;
-  /** Shards whose note belongs to this run. */
-  now: ReadonlySet<number>;
+  /** Of shards whose note belongs to this run. */
+  now: ReadonlyMap<number, bigint>;
 }
 
 export class ReadPlaces {
@@ -54,17 +54,16 @@ export class ReadPlaces {
     this.#opening ??= this.#open();
     const [redis, run] = [this.#redis, this.#run];
     if (redis?.status !== "ready" || run === undefined) return undefined;
-    if (run.id() === "") return { run: "", before: new Map(), now: new Set() };
+    if (run.id() === "") return { run: "", before: new Map(), now: new Map() };
     const asked = () => script.run(redis, [keyOf(group)], [""]);
     const answer = await within(this.#context.clock, ANSWER_MS, "the store's answer", asked).catch(() => undefined);
     if (answer === undefined) return undefined;
     const [present, flat] = Looked.parse(answer);
     const before = new Map<number, bigint>();
-    const now = new Set<number>();
+    const now = new Map<number, bigint>();
     for (let i = 0; i < flat.length; i += 2) {
       const [noted, position = "0"] = (flat[i + 1] ?? "").split(":");
-      if (noted === present) now.add(Number(flat[i]));
-      else before.set(Number(flat[i]), BigInt(position));
+      (noted === present ? now : before).set(Number(flat[i]), BigInt(position));
     }
     return { run: present, before, now };
   }

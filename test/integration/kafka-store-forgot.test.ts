@@ -7,6 +7,7 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { errorCode } from "../../src/errors.ts";
 import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
+import { groupIdOf } from "../../src/topics/kafka-membership.ts";
 import { createKafkaOutboxTransfer } from "../../src/topics/kafka-outbox-transfer.ts";
 import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import { createKafkaTopicTools } from "../../src/topics/kafka-topic-tools.ts";
@@ -143,27 +144,46 @@ describe.skipIf(!brokerThere)("topics on Kafka, and a store that has forgotten i
     expect(await redis.keys("vl:read-places:*")).toEqual([]);
   });
 
-  test("a group that was moved forward by hand stays there", async () => {
-    const { store, topic, open, publish, mark } = await scene();
+  test("behind the end of a transaction the store's note is where the group is: its restart makes nobody read again", async () => {
+    const { redis, topic, open, writer, end, moveAll } = await scene();
     const log = await open();
     const reader = new TopicReader(log, topic, { group: "readers", consumer: "a" });
-    await publish(log, "one");
-    await read(reader);
-    await store.dieAsOf(await mark());
-    await store.restart();
-    await publish(log, "two");
-    expect(await readWell(reader)).toEqual(["two"]); // noted in this run of the store
-    await log.stop();
-    const again = await open();
-    await publish(again, "skipped");
-    const tools = createKafkaTopicTools({ brokers: kafka.brokers }, silent);
-    onTestFinished(() => tools.stop());
-    await tools.start();
-    await tools.move(topic, "readers", await again.ends(topic));
-    await publish(again, "three");
-    const next = new TopicReader(again, topic, { group: "readers", consumer: "a" });
-    expect((await read(next)).texts).toEqual(["three"]);
+    await end("one");
+    await moveAll(writer());
+    expect((await read(reader)).texts).toEqual(["one"]);
+    void reader.next().catch(() => {});
+    const places = async () =>
+      Object.values(await redis.hgetall(`vl:read-places:${groupIdOf(topic, "readers")}`)).map((note) =>
+        note.replace(/^\w+:/, ""),
+      );
+    await expect.poll(async () => (await places()).toSorted(), { timeout: 15_000 }).toEqual(["0", "2"]);
   });
+
+  test.each(["the store stays up", "the store restarts before it"])(
+    "a group that was moved forward by hand stays there: %s",
+    async (how) => {
+      const { store, topic, open, publish, mark } = await scene();
+      const log = await open();
+      const reader = new TopicReader(log, topic, { group: "readers", consumer: "a" });
+      await publish(log, "one");
+      await read(reader);
+      await store.dieAsOf(await mark());
+      await store.restart();
+      await publish(log, "two");
+      expect(await readWell(reader)).toEqual(["two"]); // noted in this run of the store
+      await log.stop();
+      const again = await open();
+      if (how !== "the store stays up") await store.restart();
+      await publish(again, "skipped");
+      const tools = createKafkaTopicTools({ brokers: kafka.brokers }, silent);
+      onTestFinished(() => tools.stop());
+      await tools.start();
+      await tools.move(topic, "readers", await again.ends(topic));
+      await publish(again, "three");
+      const next = new TopicReader(again, topic, { group: "readers", consumer: "a" });
+      expect((await read(next)).texts).toEqual(["three"]);
+    },
+  );
 
   test.each(["the same writer", "another one"])(
     "what was published in the lost time is not published again by %s",
@@ -190,6 +210,29 @@ describe.skipIf(!brokerThere)("topics on Kafka, and a store that has forgotten i
       expect(await published()).toEqual(["before", "lost-1", "lost-2", "new-1", "new-2", "waits"]);
     },
   );
+
+  test("what came again, and was forgotten once more after that, is not published again either", async () => {
+    const { store, open, writer, end, moveAll, published, mark } = await scene();
+    await open();
+    const transfer = writer();
+    await end("before");
+    await moveAll(transfer);
+    const written = await mark();
+    await end("lost-1", "lost-2");
+    await moveAll(transfer);
+    await store.dieAsOf(written);
+    await store.restart();
+    await end("lost-1");
+    await moveAll(transfer); // known to be published, as "lost-2" is
+    const later = await mark();
+    await end("lost-2");
+    await moveAll(transfer);
+    await store.dieAsOf(later);
+    await store.restart();
+    await end("lost-2", "new");
+    await moveAll(transfer);
+    expect(await published()).toEqual(["before", "lost-1", "lost-2", "new"]);
+  });
 
   test("what a transaction published as the store died, before anything was noted of it, is not published again", async () => {
     const { store, topic, redis, open, writer, end, inOutbox, moveAll, published, mark } = await scene();
