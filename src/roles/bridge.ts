@@ -26,6 +26,7 @@ import type { Settings } from "../settings.ts";
 import { checkStore, connectBeside, connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
 import { openOutboxTransfer, openTopicLog } from "../topics/open-topic-log.ts";
+import type { OpenOutboxTransfer } from "../topics/outbox-transfer.ts";
 import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
 import { snapshotPublisher } from "./key-group-snapshots.ts";
 import { openImageStore } from "./open-image-store.ts";
@@ -60,6 +61,7 @@ export function createBridge(settings: Settings, context: Context): RoleService 
   let nowhere: string[] = [];
   const url = storeUrl(settings);
   const topics = openTopicLog(settings, url, context);
+  const transfers = new Set<OpenOutboxTransfer>();
   const base = service("bridge", context, async (acquired, signal) => {
     let { groups, routing } = await keys.load();
     const connection = async (what: string) =>
@@ -201,7 +203,7 @@ export function createBridge(settings: Settings, context: Context): RoleService 
     );
   });
   return Object.assign(base, {
-    topicTrouble: () => topics.trouble(),
+    topicTrouble: () => [topics, ...transfers].map((each) => each.trouble()).find((trouble) => trouble) ?? null,
     toPublish: () =>
       inOutbox === null
         ? null
@@ -226,12 +228,16 @@ export function createBridge(settings: Settings, context: Context): RoleService 
   ) {
     const blocking = await connectStore(storeUrl(settings), context, {}, signal);
     const transfer = openOutboxTransfer(settings, commands, topics, outbox, context);
+    transfers.add(transfer);
     const { outboxKey } = outbox;
     return {
       redis: acquired.add(blocking, `reader of ${outboxKey}`, (r) => r.disconnect()),
       commands,
       outboxKey,
-      transfer: acquired.add(transfer, `transfer of ${outboxKey}`, (t) => t.close()),
+      transfer: acquired.add(transfer, `transfer of ${outboxKey}`, (t) => {
+        transfers.delete(t);
+        return t.close();
+      }),
       instance: `${instanceName("bridge")}:${process.pid}`,
     };
   }

@@ -232,6 +232,12 @@ export function kafkaErrorType(error: unknown): string | undefined {
   return typeof type === "string" ? type : undefined;
 }
 
+/** Kafka or the way to it failed, not the store or we. */
+export function isOfKafka(error: unknown): boolean {
+  const root = rootOf(error);
+  return root instanceof Error && root.name.startsWith("KafkaJS");
+}
+
 /** Kafka's own word for it: the same question may be answered soon, such as while a new topic's leaders are chosen. */
 export function isPassing(error: unknown): boolean {
   const { type, retriable } = (rootOf(error) ?? {}) as { type?: unknown; retriable?: unknown };

@@ -9,17 +9,19 @@
  */
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
+import { errorCode } from "../errors.ts";
 import { within } from "../lifecycle.ts";
 import { type PartitionEnds, presentEnds } from "./kafka-behind.ts";
-import { COMPRESSIONS, createKafka, KafkaCluster } from "./kafka-client.ts";
+import { COMPRESSIONS, createKafka, isOfKafka, KafkaCluster } from "./kafka-client.ts";
 import type { KafkaConnection } from "./kafka-connection.ts";
 import { ANOTHER_NOTE, beginWriter, TRANSACTION_MS, type Writer } from "./kafka-outbox-writer.ts";
 import { messageToRecord } from "./kafka-records.ts";
 import type { KafkaTopicSettings } from "./kafka-topic-settings.ts";
+import { KafkaTrouble } from "./kafka-trouble.ts";
 import { keyToShard, keyToShardByCrc32 } from "./key-to-shard.ts";
 import { advance, heldIds, noteToText, type OutboxNote, readForgotten } from "./outbox-note.ts";
 import { isPublished, nextPosition, type OutboxPosition, positionToMetadata } from "./outbox-position.ts";
-import type { OutboxEntry, OutboxTransfer } from "./outbox-transfer.ts";
+import type { OpenOutboxTransfer, OutboxEntry } from "./outbox-transfer.ts";
 import { comparePositions } from "./topic-log.ts";
 
 export interface KafkaOutboxSettings extends KafkaConnection, Pick<KafkaTopicSettings, "partitioner" | "compression"> {
@@ -40,7 +42,7 @@ export function createKafkaOutboxTransfer(
   redis: Redis,
   settings: KafkaOutboxSettings,
   context: Context,
-): OutboxTransfer & { close(): Promise<void> } {
+): OpenOutboxTransfer {
   const { outboxKey, positionTopic, nameOf } = settings;
   const { kafka, hangUp } = createKafka(settings, "vigilane-write-back", context);
   const byKey = settings.partitioner === "crc32" ? keyToShardByCrc32 : keyToShard;
@@ -48,6 +50,9 @@ export function createKafkaOutboxTransfer(
   /** Partitions by topic, as the writer's producer knows them, and when they were counted. */
   const counted = new Map<string, { partitions: number; atMs: number }>();
   let writer: Writer | undefined;
+  const closed = new AbortController();
+  const log = context.log.child({ outbox: outboxKey });
+  const trouble = new KafkaTrouble(settings, { ...context, log }, closed.signal);
 
   /** Ends it in the background: whoever was fenced, or is in doubt, must not go on with the same producer. */
   function drop(): Promise<unknown> {
@@ -141,6 +146,7 @@ export function createKafkaOutboxTransfer(
   return {
     async transfer(topic, entries) {
       if (entries.length === 0) return 0;
+      const begunMs = context.clock.monotonicMs();
       try {
         await lookForGrowth(topic);
         writer ??= await beginWriter({ kafka, redis, outboxKey, positionTopic, topic, clusterOf, nameOf }, context);
@@ -162,18 +168,26 @@ export function createKafkaOutboxTransfer(
         const wanted = new Set(staying.map(({ outboxId }) => outboxId));
         const { chosen, after } = nextPosition(at.note.position, wanted, present);
         const due = staying.filter(({ outboxId }) => chosen.has(outboxId));
-        if (due.length > 0) await send(at, topic, due, after);
+        if (due.length > 0) {
+          await send(at, topic, due, after);
+          trouble.sent(topic);
+        }
         await tell(
           at,
           staying.filter(({ outboxId }) => isPublished(at.note.position, outboxId)),
         );
         return due.length + held.ids.length - present.length;
       } catch (error) {
+        // What ails the store is not Kafka's.
+        const isKafkas = isOfKafka(error) || errorCode(error)?.startsWith("BROKER_");
+        if (isKafkas && !closed.signal.aborted) trouble.sendFailed(topic, error, begunMs);
         void drop();
         throw error;
       }
     },
+    trouble: () => (closed.signal.aborted ? null : trouble.now()),
     async close() {
+      closed.abort();
       await within(context.clock, CLOSE_MS, "disconnecting", drop).catch(() => {});
       hangUp();
     },

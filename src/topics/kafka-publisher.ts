@@ -61,8 +61,8 @@ export interface KafkaPublisherParts {
   compression: Compression;
   /** Called before a batch is tried again: creates the topic where it is missing. */
   prepare: (topic: string) => Promise<unknown>;
-  /** Hears of sends that fail again and again, or are not answered. */
-  trouble: Pick<KafkaTrouble, "noticed" | "watch">;
+  /** Hears of each send that fails or succeeds, and of those that are not answered. */
+  trouble: Pick<KafkaTrouble, "noticed" | "watch" | "sendFailed" | "sent">;
 }
 
 export class KafkaPublisher {
@@ -129,10 +129,12 @@ export class KafkaPublisher {
   /** Until it is appended, refused, or the end. */
   async #send({ topic, partition }: Line, batch: readonly Waiting[]): Promise<void> {
     const { signal, trouble } = this.#parts;
+    const { clock } = this.#context;
     const compression = COMPRESSIONS[this.#parts.compression];
     const messages = batch.map(({ message }) => ({ partition, ...messageToRecord(message) }));
     for (let failures = 0; ; ) {
       let producer: Producer | undefined;
+      const begunMs = clock.monotonicMs();
       try {
         if (signal.aborted) throw new VigilaneError("STOPPED", "the topics were stopped");
         producer = await trouble.watch(this.#ready());
@@ -144,12 +146,14 @@ export class KafkaPublisher {
           continue;
         }
         this.#back();
+        trouble.sent(topic);
         for (const { resolve } of batch) resolve();
         return;
       } catch (error) {
         const type = kafkaErrorType(error) ?? "";
         // Appended before, and its acknowledgement lost.
         if (type === "DUPLICATE_SEQUENCE_NUMBER") {
+          trouble.sent(topic);
           for (const { resolve } of batch) resolve();
           return;
         }
@@ -157,6 +161,7 @@ export class KafkaPublisher {
           for (const each of batch) await this.#send({ topic, partition, waiting: [], bytes: 0 }, [each]);
           return;
         }
+        if (!signal.aborted) trouble.sendFailed(topic, error, begunMs);
         if (signal.aborted || TOO_LARGE.includes(type) || isRefusal(error)) {
           for (const { reject } of batch) reject(refused(error, topic, signal.aborted));
           return;

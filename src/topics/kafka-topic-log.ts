@@ -98,7 +98,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     };
     acquired.add(at, "clients", () => {
       // kafkajs waits for answers before it disconnects: from brokers that are away none will come.
-      if (trouble.now()) hangUp();
+      if (trouble.away()) hangUp();
       const clusters = [...at.asked.values()].map(({ cluster }) => cluster.close());
       return gently("the clients", DISCONNECT_MS, () =>
         Promise.all([...clusters, publisher.close(), admin.disconnect()]),
@@ -108,7 +108,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
       started = undefined;
       const published = gently("publishing what waits", PUBLISH_MS, () => publisher.idle());
       await Promise.all([...at.subscriptions].map((subscription) => subscription.close()));
-      if (!trouble.now()) await published;
+      if (!trouble.away()) await published;
     });
     started = at;
   });

@@ -8,7 +8,7 @@ import { createKafkaOutboxTransfer, type KafkaOutboxSettings } from "./kafka-out
 import { createKafkaTopicLog } from "./kafka-topic-log.ts";
 import { createKafkaTopicTools } from "./kafka-topic-tools.ts";
 import { namedTopicLog } from "./named-topic-log.ts";
-import { createRedisOutboxTransfer, type OutboxTransfer } from "./outbox-transfer.ts";
+import { createRedisOutboxTransfer, type OpenOutboxTransfer, type OutboxTransfer } from "./outbox-transfer.ts";
 import { createRedisTopicLog } from "./redis-topic-log.ts";
 import { createRedisTopicTools } from "./redis-topic-tools.ts";
 import type { TopicLog } from "./topic-log.ts";
@@ -58,19 +58,19 @@ export function openOutboxTransfer(
   topics: Pick<TopicLog, "publish">,
   { outboxKey, nameOf }: Pick<KafkaOutboxSettings, "outboxKey" | "nameOf">,
   context: Context,
-): OutboxTransfer & { close(): Promise<void> } {
+): OpenOutboxTransfer {
   const wire = topicNameOf(settings);
   const byWire = ({ transfer }: OutboxTransfer): OutboxTransfer => ({
     transfer: (topic, entries) => transfer(wire(topic), entries),
   });
-  const close = async () => {};
+  const bare = { trouble: () => null, close: async () => {} };
   if (settings.kafkaBrokers.length === 0) {
-    return { ...byWire(createRedisOutboxTransfer(redis, { outboxKey }, context.clock)), close };
+    return { ...byWire(createRedisOutboxTransfer(redis, { outboxKey }, context.clock)), ...bare };
   }
   if (settings.kafkaExactlyOnce) {
     const transferSettings = { ...kafkaOf(settings), outboxKey, nameOf, positionTopic: settings.resultsTopic };
     const exact = createKafkaOutboxTransfer(redis, transferSettings, context);
-    return { ...byWire(exact), close: () => exact.close() };
+    return { ...exact, ...byWire(exact) };
   }
   return {
     async transfer(topic, entries) {
@@ -81,7 +81,7 @@ export function openOutboxTransfer(
       if (entries.length > 0) await redis.xdel(outboxKey, ...entries.map(({ outboxId }) => outboxId));
       return entries.length;
     },
-    close,
+    ...bare,
   };
 }
 

@@ -7,6 +7,7 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Clock } from "../context.ts";
+import type { TopicTrouble } from "../events.ts";
 import { keyToShard } from "./key-to-shard.ts";
 import { messageToArguments } from "./redis-entries.ts";
 import { scripts } from "./redis-scripts.ts";
@@ -25,6 +26,13 @@ export interface OutboxTransfer {
    * transferred before and are passed over. Safe to repeat, and safe with several writers. Resolves with how many moved.
    */
   transfer(topic: string, entries: readonly OutboxEntry[]): Promise<number>;
+}
+
+/** A transfer that may have connections of its own. */
+export interface OpenOutboxTransfer extends OutboxTransfer {
+  /** As the topics' own: what keeps this transfer from them. Null where it is the topics that publish. */
+  trouble(): TopicTrouble | null;
+  close(): Promise<void>;
 }
 
 export interface OutboxTransferSettings {

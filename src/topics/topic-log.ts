@@ -112,7 +112,8 @@ export interface TopicLog extends Service {
   publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void>;
   /**
    * What keeps us from the brokers at present, also while `start` waits for them; null: nothing that we know of. Found out
-   * within seconds of the first failure, and gone within seconds of their return. Of topics in the store always null: the
+   * within seconds of the first failure, and gone within seconds of their return. Also a topic that has taken nothing for 5 s,
+   * of brokers that answer: until it takes something, or nobody has tried for a minute. Of topics in the store always null: the
    * store's own absence is everybody's.
    */
   trouble(): TopicTrouble | null;

@@ -1,6 +1,6 @@
 /**
  * The broker away, a real one that is stopped or killed and comes back: cameras are looked at as before and the newest detections are
- * kept, results wait in the outbox, the gateway says what is wrong, and nothing acknowledged is lost.
+ * kept, results wait in the outbox, the gateway says what is wrong, and nothing acknowledged is lost. Also one that answers and takes nothing.
  * VIGILANE_LONG=1: the detector's broker is killed too, and not only stopped.
  */
 import { Kafka, logLevel } from "kafkajs";
@@ -224,30 +224,82 @@ describe.skipIf(!javaThere)("a Kafka broker that is away", () => {
     await expect.poll(() => heard.at(-1)?.resultsToPublish?.waiting, TOLD).toBe(0);
   });
 
-  test("an outbox at its bound: nothing more is admitted until half of it is written, and nothing is lost", {
+  test("a topic that takes nothing, of a broker that answers: it is said why, and goes with the first send that succeeds", {
+    timeout: 120_000,
+  }, async () => {
+    const ours = topicsOfItsOwn();
+    const topics = openTopicLog(Settings.parse(ours), "", silent);
+    onTestFinished(() => topics.stop());
+    await topics.start();
+    await topics.ensureTopic(TOPICS.detections);
+    const one: OutgoingMessage = { key: "a", value: Buffer.from("{}") };
+    await topics.publish(TOPICS.detections, [one]);
+    expect(topics.trouble()).toBeNull();
+
+    await setOf(ours.detectionsTopic, "max.message.bytes", 256);
+    const refusedAtMs = silent.clock.nowMs();
+    const large: OutgoingMessage = { key: "a", value: Buffer.alloc(1_000) };
+    /** Null: it was taken, and nothing is said. What is refused is given up, and another tried. */
+    const published = () =>
+      topics.publish(TOPICS.detections, [large]).then(
+        () => topics.trouble(),
+        () => topics.trouble() ?? "refused, and nothing said",
+      );
+    await expect.poll(published, TOLD).toMatchObject({
+      code: "BROKER_REFUSED",
+      message: expect.stringMatching(new RegExp(`^${ours.detectionsTopic}: the brokers answer, .*MESSAGE_TOO_LARGE`)),
+      remedy: expect.stringContaining("max.message.bytes"),
+    });
+    expect(silent.clock.nowMs() - refusedAtMs).toBeGreaterThan(4_000); // a leader's change is not said
+    expect(topics.trouble()?.sinceMs).toBeGreaterThan(refusedAtMs - 100);
+    expect(topics.trouble()?.sinceMs).toBeLessThan(refusedAtMs + 3_000);
+    // Another topic takes what it is sent: that changes nothing for this one.
+    await topics.publish(TOPICS.results, [one]);
+    expect(topics.trouble()).toMatchObject({ code: "BROKER_REFUSED" });
+
+    await setOf(ours.detectionsTopic, "max.message.bytes", 1_048_576);
+    await expect.poll(published, TOLD).toBeNull();
+  });
+
+  test("an outbox at its bound: nothing more is admitted until half of it is written, nothing is lost, and it is said what refuses", {
     timeout: 240_000,
   }, async () => {
-    const { pipeline, heard } = await wholeWith({ settings: { maxOutbox: 10 } });
+    const { pipeline, heard, get } = await wholeWith({ settings: { maxOutbox: 10 } });
     const redis = await connectStore(pipeline.redis.url, silent);
     onTestFinished(() => redis.disconnect());
     // A broker that takes detections and no results: those are too large for it. (Not so the marks that end transactions.)
-    await limitMessages(pipeline.settings.resultsTopic, 256);
+    await setOf(pipeline.settings.resultsTopic, "max.message.bytes", 256);
     const ids = await pipeline.offer(20);
     await expect.poll(() => redis.xlen(KEYS.outbox), TOLD).toBe(20);
     ids.push(...(await pipeline.offer(1))); // whoever admits it finds the outbox full
     await expect
       .poll(() => heard.at(-1), TOLD)
       .toMatchObject({
-        ...{ ok: false, topics: null, resultsToPublish: { most: 10, paused: true } },
-        problems: [expect.stringContaining("no new detections are admitted")],
+        ...{ ok: false, resultsToPublish: { most: 10, paused: true } },
+        problems: expect.arrayContaining([expect.stringContaining("no new detections are admitted")]),
       });
+    // The broker answers whoever asks: it is the write-back that knows.
+    const problem = "Kafka refuses what is asked of it, as bridge report";
+    await expect
+      .poll(() => heard.at(-1), TOLD)
+      .toMatchObject({
+        problems: expect.arrayContaining([problem]),
+        topics: {
+          ...{ code: "BROKER_REFUSED", problem, noticed: [{ role: "bridge", processes: 1, of: 1 }] },
+          message: expect.stringContaining(`${pipeline.settings.resultsTopic}: the brokers answer`),
+          remedy: expect.stringContaining("max.message.bytes"),
+        },
+      });
+    const probed = await get("/readyz");
+    expect(probed).toMatchObject({ status: 503, body: { topics: { code: "BROKER_REFUSED" } } });
+    expect(JSON.stringify(probed.body)).not.toContain("the brokers answer"); // of its words, only the first
     for (let i = 0; i < 5; i += 1) ids.push(...(await pipeline.offer(4)));
     const { bridgeGroup } = pipeline.settings;
     await expect.poll(async () => (await pipeline.topics.lag(TOPICS.detections, bridgeGroup)).messages, TOLD).toBe(5);
     await expect.poll(() => redis.xlen(KEYS.outbox), TOLD).toBe(21);
     expect(pipeline.bridge.detail?.()).toMatch(/^21 groups admitted/);
 
-    await limitMessages(pipeline.settings.resultsTopic, 1_048_576);
+    await setOf(pipeline.settings.resultsTopic, "max.message.bytes", 1_048_576);
     const outcomes = await pipeline.outcomes(ids, GOES_ON.timeout);
     expect([...outcomes.values()].map((some) => some.map(({ outcome }) => outcome))).toEqual(
       ids.map(() => ["assessed"]),
@@ -255,7 +307,7 @@ describe.skipIf(!javaThere)("a Kafka broker that is away", () => {
     await expect.poll(() => redis.xlen(KEYS.outbox), TOLD).toBe(0);
     await expect
       .poll(() => heard.at(-1), TOLD)
-      .toMatchObject({ ok: true, resultsToPublish: { waiting: 0, paused: false } });
+      .toMatchObject({ ok: true, topics: null, resultsToPublish: { waiting: 0, paused: false } });
   });
 
   /** Bridge and worker, results and gateway, with the heartbeats of each, and a client that hears the health. */
@@ -298,12 +350,12 @@ describe.skipIf(!javaThere)("a Kafka broker that is away", () => {
     return { pipeline, ours, beat, heard, get };
   }
 
-  async function limitMessages(topic: string, bytes: number): Promise<void> {
+  async function setOf(topic: string, setting: string, value: number): Promise<void> {
     const admin = new Kafka({ brokers: kafka.brokers, logLevel: logLevel.NOTHING }).admin();
     await admin.connect();
     await admin.alterConfigs({
       validateOnly: false,
-      resources: [{ type: 2, name: topic, configEntries: [{ name: "max.message.bytes", value: String(bytes) }] }],
+      resources: [{ type: 2, name: topic, configEntries: [{ name: setting, value: String(value) }] }],
     });
     await admin.disconnect();
   }
