@@ -28,6 +28,7 @@ const LONGEST = [
   "whole-command",
   "fail-points",
   "kafka-leader-kills",
+  "kafka-away",
   "kills",
   "states",
   "kafka-topic-log-processes",

@@ -212,7 +212,8 @@ async function announce(
   const lines = domains.flatMap((domain) => {
     const keys = probedKeys(domain, all);
     if (typeof keys === "string") return [`${domain.name}: not probed: ${keys}.`];
-    return [`${domain.name}: ${keys.length} keys: ${planText(planProbe(keys, mostCalls), domain.provider)}`];
+    const refusedCount = domain.keys.some(({ group }) => group.refusedCallsCount);
+    return [`${domain.name}: ${keys.length} keys: ${planText(planProbe(keys, mostCalls), refusedCount)}`];
   });
   progress(
     "The probe finds out which keys share a quota: it fills the window of one key after the other, and asks with the",
@@ -236,9 +237,8 @@ async function announce(
   if (!/^y(es)?$/i.test(answer.trim())) throw new VigilaneError("STOPPED", "nothing was called");
 }
 
-function planText({ usual, refused, most, seconds }: ProbePlan, provider: string): string {
-  const counts = Object.hasOwn(PROVIDERS, provider) && PROVIDERS[provider as ProviderName].refusedCallsCount;
-  const free = counts ? "which this provider counts all the same" : "and so free";
+function planText({ usual, refused, most, seconds }: ProbePlan, refusedCount: boolean): string {
+  const free = refusedCount ? "which this provider counts all the same" : "and so free";
   return `about ${usual} calls of a few words, never more than ${most}; about ${refused} of them are refused, ${free}. About ${seconds} s.`;
 }
 

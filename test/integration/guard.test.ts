@@ -62,6 +62,16 @@ test("the guard is as wide as the network's part of the round trips is spread, a
   expect(await guardMs()).toBeLessThan(15);
 });
 
+test("what timers and event loops spread by themselves does not widen it", async () => {
+  await learn(100, (i) => ({ networkMs: 12 + ((i * 7) % 5) }));
+  expect(await guardMs()).toBeCloseTo(5, 0);
+});
+
+test("it begins near where jitter brings it, before anything was refused", async () => {
+  await learn(60, (i) => ({ networkMs: spread(i) }));
+  expect(await guardMs()).toBeGreaterThan(85);
+});
+
 test("refusals only correct it: they widen it, and calls that are accepted narrow it again", async () => {
   await learn(200, (i) => ({ networkMs: spread(i) }));
   const measured = await guardMs();

@@ -36,8 +36,7 @@ export async function someKafka(): Promise<LocalKafka> {
   return given.length > 0 ? { brokers: given, nodes: [], stop: async () => {} } : startKafka();
 }
 
-/** On a machine's first run, Kafka's classes are kept first (kafka-classes.ts). */
-const SHARED_WITHIN_MS = 90_000;
+const SHARED_WITHIN_MS = 60_000;
 
 async function shared(): Promise<string[]> {
   const file = process.env.VIGILANE_TEST_KAFKA;

@@ -127,6 +127,16 @@ keyGroups:
     expect(await faultsOf(local("dashscope"))).toMatch(/keys-\d+\.yaml:1:13: .*keys is missing: provider dashscope/);
   });
 
+  test("whether refused calls count is known of the provider, the stricter of one that is not, unless the file says it", async () => {
+    const counts = async (provider: string, more = "") => {
+      const text = `keyGroups: [{ id: g, provider: ${provider}, baseUrl: "http://127.0.0.1:9/v1", model: m, windows: { requestsPerSecond: 1 }, keys: [{ id: k, secret: sk-x }]${more} }]`;
+      return (await groupsOf(text))[0]?.refusedCallsCount;
+    };
+    expect([await counts("openai"), await counts("dashscope"), await counts("custom")]).toEqual([true, false, true]);
+    expect(await counts("openai", ", refusedCallsCount: false")).toBe(false);
+    expect(await counts("dashscope", ", refusedCallsCount: true")).toBe(true);
+  });
+
   test("every fault at once, each with line and column, and no secret in it", async () => {
     const text = `keyGroups:
   - id: Qwen A
