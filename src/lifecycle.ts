@@ -161,6 +161,22 @@ export async function within<T>(
   }
 }
 
+/**
+ * What `work` comes to, or undefined as soon as `signal` aborts: what was asked of a store that has gone since is never
+ * answered, not even when its connection is let go.
+ */
+export async function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T | undefined> {
+  const aborted = Promise.withResolvers<undefined>();
+  const end = () => aborted.resolve(undefined);
+  signal.addEventListener("abort", end, { once: true });
+  if (signal.aborted) end();
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", end);
+  }
+}
+
 /** Resolves when `signal` aborts. */
 export function abortOf(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -1,6 +1,7 @@
 /** Reads a Redis topic from a place without any group: nothing is owned, nothing is acknowledged, nothing is changed. */
 import type { Redis } from "ioredis";
 import type { Context } from "../context.ts";
+import { untilAborted } from "../lifecycle.ts";
 import { entryToMessage } from "./redis-entries.ts";
 import { metaKey, streamKey } from "./redis-topic-keys.ts";
 import { comparePositions, type Places, type TopicMessage } from "./topic-log.ts";
@@ -29,6 +30,7 @@ export async function* tailRedisTopic(
       places.push("0-0");
     }
   };
+  const ask = <T>(question: Promise<T>) => untilAborted(signal, question);
   let ended = false;
   // Once: ioredis waits for the end of a connection that has ended already, for two seconds.
   const end = () => {
@@ -38,22 +40,22 @@ export async function* tailRedisTopic(
   signal.addEventListener("abort", end, { once: true });
   try {
     while (!signal.aborted) {
-      await grow().catch(() => {}); // the connection says so
-      const reply = await reader
-        .callBuffer("XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", ...keys, ...places)
-        .catch(async (err: unknown) => {
-          if (signal.aborted) return null;
-          log.warn({ err, topic: topic.name }, "could not read, will be tried again");
-          await clock.sleep(500, signal).catch(() => {});
-          return null;
-        });
+      await ask(grow()).catch(() => {}); // the connection says so
+      if (signal.aborted) return;
+      const read = reader.callBuffer("XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", ...keys, ...places);
+      const reply = await ask(read).catch(async (err: unknown) => {
+        if (signal.aborted) return null;
+        log.warn({ err, topic: topic.name }, "could not read, will be tried again");
+        await clock.sleep(500, signal).catch(() => {});
+        return null;
+      });
       const messages: TopicMessage[] = [];
       for (const [key, entries] of Array.isArray(reply) ? (reply as [Buffer, unknown[]][]) : []) {
         const shard = keys.indexOf(key.toString());
         for (const entry of entries) messages.push({ ...entryToMessage(topic.name, shard, entry), deliveries: 1 });
         places[shard] = messages.at(-1)?.position ?? "0-0";
       }
-      if (messages.length === 0 && !signal.aborted) await withinLog(reader, topic, places).catch(() => {});
+      if (messages.length === 0 && !signal.aborted) await ask(withinLog(reader, topic, places)).catch(() => {});
       messages.sort((a, b) => a.appendedAtMs - b.appendedAtMs);
       for (const message of messages) {
         if (signal.aborted) return;

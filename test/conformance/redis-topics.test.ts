@@ -42,6 +42,33 @@ test("a stop ends a start that waits for an absent store", { timeout: 3 * 5_000 
   await expect(started).rejects.toMatchObject({ code: "STOPPED" });
 });
 
+test.each(["is away", "has restarted"])(
+  "a tail ends at once, also when the store %s",
+  { timeout: 3 * 5_000 },
+  async (which) => {
+    const server = await startRedis();
+    const away = Promise.withResolvers<void>();
+    const heard = pino({ level: "warn" }, { write: (line) => line.includes("the store is away") && away.resolve() });
+    const settings = { redisUrl: server.url, retentionMs: 3_600_000, maxBytesPerTopic: 1 << 28, shards: 2 };
+    const log = createRedisTopicLog(settings, { ...context, log: heard });
+    onTestFinished(() => log.stop());
+    await log.start();
+    await log.publish("x", [said("a", 0)]);
+    const ending = new AbortController();
+    const messages = log.tail("x", "earliest", ending.signal)[Symbol.asyncIterator]();
+    expect(await messages.next()).toMatchObject({ done: false });
+    const next = messages.next(); // blocks in the store
+    await server.kill("SIGKILL");
+    await away.promise;
+    if (which === "has restarted") {
+      await server.restart();
+      await log.publish("y", [said("a", 1)]); // its connection is well again
+    }
+    ending.abort();
+    expect(await next).toMatchObject({ done: true });
+  },
+);
+
 describe("on a server of their own", () => {
   test("trimming by age passes a group that has gone, and tells it how many messages it lost", async () => {
     const { log, reader, stored } = await topics(await startRedis(), { retentionMs: 400 });

@@ -46,6 +46,11 @@ export interface World {
     taskIds: readonly string[],
     forMs: number,
   ): Promise<{ lost: string[]; doubled: string[]; results: AssessmentResult[] }>;
+  /**
+   * The store dies (SIGKILL) without its newest writes, as a machine does that loses its power: without those of `FORGOTTEN_MS`,
+   * at a moment when in so long `count` has grown by more than `moreThan`. Resolves with by how much it had, the store being away.
+   */
+  storeForgets(count: () => number, moreThan: number): Promise<number>;
   /** Every result that was ever published. */
   results(): readonly AssessmentResult[];
   /** Task ids of what the gateways noted as shown; twice, what they noted twice. */
@@ -70,6 +75,9 @@ export interface WorldOptions {
   topicNames?: Pick<Settings, "detectionsTopic" | "resultsTopic">;
   env?: Record<string, string>;
 }
+
+/** What a store may forget: just under the two seconds of the promise. */
+const FORGOTTEN_MS = 1_900;
 
 const crop = await sharp({ create: { width: 64, height: 48, channels: 3, background: "#765" } })
   .jpeg()
@@ -149,6 +157,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   for (const name of (options.roles ?? "bridge,worker,results,gateway").split(",")) await role(name);
 
   let offered = 0;
+  let stopped = false;
   return {
     store,
     proxy,
@@ -166,6 +175,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       const ids: string[] = [];
       const publishing: Promise<void>[] = [];
       const ending = new AbortController();
+      releases.push(() => ending.abort());
       const running = (async () => {
         const start = performance.now();
         for (let i = 0; !ending.signal.aborted; i++) {
@@ -186,6 +196,24 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
         },
       };
     },
+    async storeForgets(count, moreThan) {
+      type Moment = { ms: number; written: number; counted: number };
+      const moments: [Moment, ...Moment[]] = [momentNow()];
+      for (;;) {
+        await wait(50);
+        const now = momentNow();
+        moments.push(now);
+        while (moments[1] && now.ms - moments[1].ms >= FORGOTTEN_MS) moments.shift();
+        const [then] = moments;
+        if (now.ms - then.ms < FORGOTTEN_MS || now.counted - then.counted <= moreThan) continue;
+        await store.dieAsOf(then.written);
+        return count() - then.counted;
+      }
+
+      function momentNow(): Moment {
+        return { ms: performance.now(), written: store.written(), counted: count() };
+      }
+    },
     async countedByResults(atLeast) {
       for (const until = Date.now() + 10_000; ; await wait(100)) {
         const risks = Object.values(await redis.hgetall(KEYS.risks)).map((text) => CameraRisk.parse(JSON.parse(text)));
@@ -198,6 +226,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       return entries.map(([, fields]) => fields[fields.indexOf("taskId") + 1] ?? "");
     },
     async stop() {
+      stopped = true;
       for (const release of releases.reverse()) await release();
     },
   };
@@ -227,6 +256,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
           { key: camera, value: Buffer.from(JSON.stringify(detection)) },
         ]);
       } catch {
+        if (stopped) return;
         await new Promise((resolve) => setTimeout(resolve, 200)); // the store is away: as a producer would, again later
       }
     }
