@@ -53,7 +53,7 @@ export function findCoreShares(mountInfo = readMounts()): CoreShares {
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new Error(
-      `--core-share cannot make control groups under ${under}: ${why}. Run it as root, in a container with its control groups writable (--privileged). ${plain}.`,
+      `--core-share cannot make control groups under ${under}: ${why}. Run it as root; in a container, with its control groups writable (--privileged). ${plain}.`,
     );
   }
   return mounted;
