@@ -23,7 +23,7 @@ export const CONSUMER_GROUPS = {
 } as const;
 
 export const KEYS = {
-  /** Pub/sub: the waiting room has work again. */
+  /** Pub/sub: the waiting room has work again, or a place for it fell. */
   wake: "{vl}:wake",
   /** Pub/sub: a key group got a job; message: its id. */
   wakeWorker: "{vl}:wake-worker",

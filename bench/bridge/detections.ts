@@ -3,8 +3,6 @@ import { readDetection } from "../../src/bridge/read-detection.ts";
 import type { CameraPolicy } from "../../src/cameras.ts";
 import type { OutgoingMessage } from "../../src/topics/topic-log.ts";
 
-const CAMERAS = 50;
-
 /** Nothing expires, nothing is used again. */
 export const POLICY: CameraPolicy = { freshnessSeconds: 0, reuseSeconds: 0 };
 
@@ -14,6 +12,8 @@ export const OURS = { read: readDetection, leftToUs: false, isJudgedElsewhere: (
 export interface DetectionOptions {
   /** Of each frame. Default 2. */
   groups?: number;
+  /** That take turns. Default 50. */
+  cameras?: number;
   /** Of the picture that each message carries. Default 0: its groups' crops are references. */
   inlineBytes?: number;
   /** Number of the first one. Default 0. */
@@ -26,8 +26,11 @@ export function detectionMessages(count: number, options: DetectionOptions = {})
   return Array.from({ length: count }, (_, i) => detectionMessage((options.from ?? 0) + i, options));
 }
 
-function detectionMessage(nth: number, { groups = 2, inlineBytes = 0, imageUrl }: DetectionOptions): OutgoingMessage {
-  const camera = `camera-${nth % CAMERAS}`;
+function detectionMessage(
+  nth: number,
+  { groups = 2, cameras = 50, inlineBytes = 0, imageUrl }: DetectionOptions,
+): OutgoingMessage {
+  const camera = `camera-${nth % cameras}`;
   const at = new Date().toISOString();
   const objects = Array.from({ length: Math.max(2, groups * 3) }, (_, i) => ({
     class: i % 3 ? "person" : "car",

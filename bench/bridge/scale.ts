@@ -1,15 +1,20 @@
 /**
- * What more processes bring: groups a second that one, two and three bridges admit, and that one and two workers complete.
+ * What more processes bring: groups a second that one, two and three bridges admit, and that as many workers complete.
  *
- *     node bench/bridge/scale.ts [--rounds 3] [--seconds 5] [--warm-up 2] [--messages 6000] [--only bridges-1,…,workers-2]
+ *     node bench/bridge/scale.ts [--rounds 3] [--seconds 5] [--warm-up 2] [--messages 6000] [--core-share 0.2]
+ *       [--only bridges-1,…,workers-3]
  *
- * Bridges: the real roles on a local Kafka (one node, needs Java; 16 partitions), stopped (SIGSTOP) while the messages of two
- * groups are published, then woken; measured from the first to the last tenth, with nothing else at work but broker and store.
- * Workers: one bridge that has admitted everything, a simulated provider without any limits (answers after 200 ms), completions
- * counted in the store. The redis-server syncs each write.
+ * Bridges: the real roles on a local Kafka (one node, needs Java; 16 partitions), which have admitted 4,000 messages each
+ * and then find --messages of two groups for each of them; they are stopped (SIGSTOP) while these are published, or confined.
+ * Measured for --seconds, from the first tenth to the seventh at most, with nothing else at work but broker and store. Workers: one bridge that has admitted all --messages, a
+ * simulated provider without any limits (answers after 20 ms), forty calls at once, completions counted in the store for
+ * --seconds. The redis-server syncs each write.
  *
  * What a process takes of the CPU is told beside each rate, in cores: where they add up to all cores there are, more processes
- * cannot bring more, and the groups for each of their CPU-seconds say what a core more would.
+ * cannot bring more, and the groups for each of their CPU-seconds say what a core more would. --core-share holds each bridge or
+ * worker that is counted, once it is warm, to that share of a core (Linux control groups, so as a rule root; default: all that
+ * it can get), so that those they share, store and broker and provider, have room on a small machine; the periods in which they
+ * were held back say whether it was that share that bound them.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -23,15 +28,18 @@ import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import { createKafkaTopicTools } from "../../src/topics/kafka-topic-tools.ts";
 import { startKafka } from "../../test/support/kafka.ts";
 import { freePort, startRedis } from "../../test/support/redis.ts";
+import { type Confined, confine, findCoreShares } from "../quota/core-share.ts";
 import { aCrop, groupsOf, secretOf } from "../quota/engine.ts";
-import { cpuMicros } from "../quota/process-cpu.ts";
 import { startProvider } from "../quota/provider-process.ts";
-import { type Figure, quantile, report } from "../quota/report.ts";
+import { report } from "../quota/report.ts";
 import { startRole } from "../quota/role-process.ts";
 import { interleave, readOptions } from "../quota/rounds.ts";
 import { detectionMessages } from "./detections.ts";
+import { measureRate, type Rate, rateFigures } from "./rate.ts";
 
 const PARTITIONS = 16;
+/** So that the partitions' shares are about even. */
+const CAMERAS = 480;
 const GROUPS_A_MESSAGE = 2;
 /** Of the messages; a member that is stopped longer than 6 s loses its place. */
 const PUBLISH_WITHIN_MS = 4_500;
@@ -39,11 +47,21 @@ const PUBLISH_WITHIN_MS = 4_500;
 const SHARED_MS = 1_500;
 /** Enough for any machine, so that nothing waits for quota. */
 const CALLS_A_SECOND = 1_000;
-const ANSWER_MS = 200;
+/**
+ * Calls of one of the ten groups that may be under way: enough that workers always have jobs to begin, and few enough that one
+ * held to a fifth of a core begins each before its lease lapses (after 1 s); what lapses is work for nothing.
+ */
+const CALLS_AT_ONCE = 4;
+const ANSWER_MS = 20;
 const PUBLISHED_AT_ONCE = 500;
+/** Messages for each bridge before it is measured, so that its code is compiled. */
+const WARM_UP_MESSAGES = 4_000;
+/** Until what the workers had begun with the whole machine has ended. */
+const CONFINED_MS = 2_000;
 
-const given = readOptions({ messages: 6_000 }, 2);
+const { "core-share": coreShare, ...given } = readOptions({ messages: 6_000, "core-share": 0 }, 2);
 const options = { ...given, rounds: given.rounds === 5 ? 3 : given.rounds };
+const shares = coreShare > 0 ? coreSharesOrEnd() : undefined;
 const context: Context = { clock: systemClock, log: pino({ level: "warn" }) };
 const server = await startRedis({ appendfsync: "always" });
 const redis = new Redis(server.url);
@@ -60,7 +78,7 @@ writeFileSync(
   keys,
   JSON.stringify({
     keyGroups: keyGroups.map(({ id, secret }) => ({
-      ...{ id, provider: "simulated", windows: { requestsPerSecond: CALLS_A_SECOND } },
+      ...{ id, provider: "simulated", windows: { requestsPerSecond: CALLS_A_SECOND, maxConcurrent: CALLS_AT_ONCE } },
       keys: [{ id: "key", secret }],
     })),
   }),
@@ -74,17 +92,6 @@ writeFileSync(
 );
 await Promise.all([images.start(), log.start(), tools.start()]);
 const imageUrl = await images.put("bench", "crop", await aCrop());
-
-const total = options.messages * GROUPS_A_MESSAGE;
-
-interface Measured {
-  /** Groups a second. */
-  perSecond: number;
-  /** Of each of the processes that are counted, in cores. */
-  cores: number[];
-  /** Of whoever else had to do with it. */
-  others: Record<string, number>;
-}
 
 /** Role processes on topics of their own and an empty store; all are stopped after `work`. */
 async function scene<T>(work: (at: Scene) => Promise<T>): Promise<T> {
@@ -106,9 +113,18 @@ async function scene<T>(work: (at: Scene) => Promise<T>): Promise<T> {
         return one.pid;
       }),
     );
+  const hold = (pids: readonly number[]) => {
+    if (!shares) return [];
+    return pids.map((pid) => {
+      const confined = confine(pid, coreShare, shares);
+      // Before it is stopped: it ends with the whole machine.
+      releases.unshift(async () => confined.release());
+      return confined;
+    });
+  };
   try {
     await log.ensureTopic(topic);
-    return await work({ topic, env, start, releases });
+    return await work({ topic, env, start, hold, releases });
   } finally {
     await Promise.all(releases.map((release) => release()));
   }
@@ -119,116 +135,95 @@ interface Scene {
   env: Record<string, string>;
   /** Resolves with the processes' ids when they are ready. */
   start: (role: string, count: number) => Promise<number[]>;
+  /** Confines them, where that is asked for. */
+  hold: (pids: readonly number[]) => Confined[];
   releases: (() => Promise<void>)[];
 }
 
 const counted = async (what: string) => Number((await redis.hget(KEYS.counters, what)) ?? 0);
 
-async function publish(topic: string): Promise<void> {
-  const messages = detectionMessages(options.messages, { groups: GROUPS_A_MESSAGE, imageUrl });
+async function publish(topic: string, count: number, from: number): Promise<void> {
+  const messages = detectionMessages(count, { groups: GROUPS_A_MESSAGE, cameras: CAMERAS, imageUrl, from });
   const calls = [];
   for (let i = 0; i < messages.length; i += PUBLISHED_AT_ONCE)
     calls.push(log.publish(topic, messages.slice(i, i + PUBLISHED_AT_ONCE)));
   await Promise.all(calls);
 }
 
-/** Counts from `from` on until `done`, and the CPU meanwhile. */
-async function measure(
-  what: string,
-  from: number,
-  done: (count: number, ms: number) => boolean,
-  pids: readonly number[],
-  others: Record<string, number | undefined>,
-): Promise<Measured> {
-  const named = Object.entries(others).flatMap(([name, pid]) => (pid ? [{ name, pid }] : []));
-  const all = [...pids, ...named.map(({ pid }) => pid)];
-  const cpu = () => all.map((pid) => cpuMicros([pid]));
-  let count = await counted(what);
-  for (; count < from; count = await counted(what)) await systemClock.sleep(5);
-  const [before, first, begun] = [cpu(), count, performance.now()];
-  for (; !done(count, performance.now() - begun); count = await counted(what)) await systemClock.sleep(10);
-  const ms = performance.now() - begun;
-  const cores = cpu().map((micros, i) => Number(((micros - (before[i] ?? 0)) / 1_000 / ms).toFixed(2)));
-  return {
-    perSecond: Math.round(((count - first) / ms) * 1_000),
-    cores: cores.slice(0, pids.length),
-    others: Object.fromEntries(named.map(({ name }, i) => [name, cores[pids.length + i] ?? 0])),
-  };
-}
-
 const admitted = (bridges: number) =>
-  scene(async ({ topic, start }): Promise<Measured> => {
+  scene(async ({ topic, start, hold }): Promise<Rate> => {
     const pids = await start("bridge", bridges);
     const consumers = async () =>
       (await tools.groups(topic)).find(({ group }) => group === CONSUMER_GROUPS.bridge)?.consumers.length ?? 0;
     while ((await consumers()) < bridges) await systemClock.sleep(100);
     await systemClock.sleep(SHARED_MS);
-    for (const pid of pids) process.kill(pid, "SIGSTOP");
+    const [warmUp, messages] = [WARM_UP_MESSAGES * bridges, options.messages * bridges];
+    await publish(topic, warmUp, 0);
+    while ((await counted("groups")) < warmUp * GROUPS_A_MESSAGE) await systemClock.sleep(20);
+    // Confined they leave most of what is published to be measured; else they wait until all is there.
+    const held = hold(pids);
+    const stopped = held.length === 0 ? pids : [];
+    for (const pid of stopped) process.kill(pid, "SIGSTOP");
     const begun = performance.now();
-    await publish(topic);
+    await publish(topic, messages, warmUp);
     const tookMs = performance.now() - begun;
-    if (tookMs > PUBLISH_WITHIN_MS)
+    if (stopped.length > 0 && tookMs > PUBLISH_WITHIN_MS)
       console.error(`publishing took ${Math.round(tookMs)} ms: bridges may have lost their places`);
-    for (const pid of pids) process.kill(pid, "SIGCONT");
-    const enough = (count: number) => count >= total * 0.9;
-    return measure("groups", total / 10, enough, pids, { store: server.pid, broker: kafka.nodes[0]?.pid });
+    for (const pid of stopped) process.kill(pid, "SIGCONT");
+    const share = (part: number) => (warmUp + messages * part) * GROUPS_A_MESSAGE;
+    const [from, most] = [share(0.1), share(0.7)];
+    // With more done some might have none left, since the partitions' shares are not quite even.
+    const done = (count: number, ms: number) => count >= most || ms >= options.seconds * 1_000;
+    const others = { store: server.pid, broker: kafka.nodes[0]?.pid, benchmark: process.pid };
+    return measureRate({ counted: () => counted("groups"), from, done, pids, held, others });
   });
 
 const completed = (workers: number) =>
-  scene(async ({ topic, env, start, releases }): Promise<Measured> => {
+  scene(async ({ topic, env, start, hold, releases }): Promise<Rate> => {
     const provider = await startProvider(providerUrl, env);
     releases.push(() => provider.stop());
     const [bridge] = await start("bridge", 1);
-    await publish(topic);
+    const total = options.messages * GROUPS_A_MESSAGE;
+    await publish(topic, options.messages, 0);
     while ((await counted("groups")) < total) await systemClock.sleep(50);
     const pids = await start("worker", workers);
     while ((await counted("assessed")) === 0) await systemClock.sleep(20);
     await systemClock.sleep(options.warmUpSeconds * 1_000);
-    const others = { store: server.pid, broker: kafka.nodes[0]?.pid, bridge, provider: provider.pid };
-    const enough = (_: number, ms: number) => ms >= options.seconds * 1_000;
-    const measured = await measure("assessed", 0, enough, pids, others);
+    const held = hold(pids);
+    if (shares) await systemClock.sleep(CONFINED_MS);
+    const parts = { store: server.pid, broker: kafka.nodes[0]?.pid, bridge, provider: provider.pid };
+    const done = (_: number, ms: number) => ms >= options.seconds * 1_000;
+    const others = { ...parts, benchmark: process.pid };
+    const rate = await measureRate({ counted: () => counted("assessed"), from: 0, done, pids, held, others });
     if ((await counted("assessed")) === total)
       throw new Error("all was completed before the end: give more --messages");
-    return measured;
+    return rate;
   });
 
-const VARIANTS: Record<string, () => Promise<Measured>> = {
+const VARIANTS: Record<string, () => Promise<Rate>> = {
   "bridges-1": () => admitted(1),
   "bridges-2": () => admitted(2),
   "bridges-3": () => admitted(3),
   "workers-1": () => completed(1),
   "workers-2": () => completed(2),
+  "workers-3": () => completed(3),
 };
 
 try {
   const results = await interleave(VARIANTS, options);
-  const median = (name: string) =>
-    quantile(
-      (results.get(name) ?? []).map(({ perSecond }) => perSecond).toSorted((a, b) => a - b),
-      0.5,
-    );
-  const figures = [...results].flatMap(([row, runs]): Figure[] => {
-    const one = `${row.split("-")[0]}-1`;
-    const sum = ({ cores }: Measured) => cores.reduce((a, b) => a + b, 0);
-    const names = Object.keys(runs[0]?.others ?? {});
-    return [
-      { row, what: "groups a second", values: runs.map(({ perSecond }) => perSecond) },
-      ...(row === one || !results.has(one)
-        ? []
-        : [{ row, what: "÷ that of one", values: [median(row) / median(one)] }]),
-      { row, what: "cores that each of them takes, mean", values: runs.map((run) => sum(run) / run.cores.length) },
-      { row, what: "groups for a CPU-second of theirs", values: runs.map((run) => run.perSecond / sum(run)) },
-      ...names.map((name) => ({ row, what: `cores, ${name}`, values: runs.map(({ others }) => others[name] ?? 0) })),
-      {
-        ...{ row, what: "cores, all of these" },
-        values: runs.map((run) => sum(run) + Object.values(run.others).reduce((a, b) => a + b, 0)),
-      },
-    ];
-  });
-  report("bridge-scale", figures, { ...options, cores: availableParallelism() });
+  report("bridge-scale", rateFigures(results), { ...options, coreShare, cores: availableParallelism() });
 } finally {
   redis.disconnect();
   await Promise.all([images.stop(), log.stop(), tools.stop()]);
   await Promise.all([kafka.stop(), server.stop()]);
   rmSync(folder, { recursive: true, force: true });
+}
+
+function coreSharesOrEnd() {
+  try {
+    return findCoreShares();
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exit(2);
+  }
 }

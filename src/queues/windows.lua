@@ -128,16 +128,19 @@ local function move_stamps(group, lease, t, slot_until)
 end
 
 -- Groups that wait for a place in the account's windows may have one now. Of those that share a window with all others, so
--- many: a place given back is one call.
+-- many: a place given back is one call. The fan-out is told: it sleeps until a group is free by time alone.
 local WOKEN = 64
 local function wake_groups(account, shared)
+  local sooner = 0
   for _, group in ipairs(redis.call('SMEMBERS', k('groups-of:' .. account))) do
-    redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), group)
+    sooner = sooner + redis.call('ZADD', k'free', 'XX', 'LT', 'CH', ms(now()), group)
   end
-  if not shared then return end
-  for _, group in ipairs(redis.call('ZRANGEBYSCORE', k'free', '(' .. ms(now()), '+inf', 'LIMIT', 0, WOKEN)) do
-    redis.call('ZADD', k'free', 'XX', 'LT', ms(now()), group)
+  if shared then
+    for _, group in ipairs(redis.call('ZRANGEBYSCORE', k'free', '(' .. ms(now()), '+inf', 'LIMIT', 0, WOKEN)) do
+      sooner = sooner + redis.call('ZADD', k'free', 'XX', 'LT', 'CH', ms(now()), group)
+    end
   end
+  if sooner > 0 and redis.call('EXISTS', k'wait') == 1 then redis.call('PUBLISH', k'wake', '') end
 end
 
 -- Gives all places of a lease back: only ever for one that was surely not spent.

@@ -207,7 +207,7 @@ function launch({ java, leash, options }: Place, main: string, args: readonly st
     const all = said + text.toString();
     // Looked for in all that it says: much more may follow at once.
     started ||= /Kafka Server started/.test(all);
-    said = all.slice(-4_000);
+    said = all.slice(-16_000);
   };
   child.stdout?.on("data", keep);
   child.stderr?.on("data", keep);
@@ -237,5 +237,12 @@ function accepts(port: number): Promise<boolean> {
   });
 }
 
-const failed = (what: string, said: string) =>
-  new VigilaneError("BROKER_FAILED", `the local Kafka's ${what}:\n${said.trim().split("\n").slice(-12).join("\n")}`);
+/** With what Java said of the fault, and not with all that it says of its end; without such lines, its last ones. */
+function failed(what: string, said: string): VigilaneError {
+  const lines = said.trim().split("\n");
+  const faults = lines.filter((line) =>
+    /\b(?:ERROR|FATAL)\b|^Caused by|^Exception in thread|^[\w.]+(?:Exception|Error)\b/.test(line),
+  );
+  const telling = faults.length > 0 ? faults.slice(0, 12) : lines.slice(-12);
+  return new VigilaneError("BROKER_FAILED", `the local Kafka's ${what}:\n${telling.join("\n")}`);
+}

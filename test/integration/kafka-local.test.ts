@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -76,6 +77,18 @@ test.skipIf(!javaThere)("a broker ends also when its command is killed with -9",
   child.kill("SIGKILL");
   await expect.poll(() => checkPortFree(port, "127.0.0.1", "test"), { timeout: 3 * 5_000 }).toBeUndefined();
 });
+
+test.skipIf(!javaThere)(
+  "a broker that ends at its start says of what, and not only how",
+  { timeout: 120_000 },
+  async () => {
+    const taken = createServer().listen(0, "127.0.0.1");
+    onTestFinished(() => void taken.close());
+    await once(taken, "listening");
+    await expect(startKafka({ port: (taken.address() as AddressInfo).port })).rejects.toThrow(/Address already in use/);
+    await expect(startKafka({ extra: ["num.network.threads=none"] })).rejects.toThrow(/Invalid value none/);
+  },
+);
 
 test("without Java it says so, and what to do", () => {
   const { status, stderr } = spawnSync(process.execPath, [MAIN, "kafka-local"], {

@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/context.ts";
+import { KEYS } from "../../src/names.ts";
 import type { KeyGroup } from "../../src/queues/key-groups.ts";
 import type { Quota, Taken } from "../../src/queues/quota.ts";
 import { createQuota } from "../../src/queues/redis-quota.ts";
@@ -260,6 +261,40 @@ describe("leases", () => {
       latencyMs: 5,
     });
     expect((await quota.take(9)).taken).toHaveLength(1);
+  });
+
+  test("those who sleep until a group is free are told when a call in flight ends: once, and only while something waits", async () => {
+    await groups(aKeyGroup({ windows: [{ name: "requestsPerSecond", limit: 50, windowMs: 1_000 }], maxConcurrent: 2 }));
+    await room.admit(Array.from({ length: 5 }, () => anArrival()));
+    const told: string[] = [];
+    const signals = redis.duplicate();
+    signals.on("message", (_, message: string) => told.push(message));
+    await signals.subscribe(KEYS.wake);
+    const endOf = async (one: Taken) => {
+      await quota.spend(one, "w:1", 5_000, false);
+      const { keyGroup, keyId } = one;
+      await quota.settle(one, assessed, { keyGroup, keyId, called: true, ok: true, latencyMs: 5 });
+    };
+    try {
+      const { taken, waitMs } = await quota.take(5);
+      expect(taken).toHaveLength(2);
+      expect(waitMs).toBeGreaterThan(500);
+      for (const one of taken) await endOf(one);
+      await redis.publish(KEYS.wake, "both ended");
+      const [third, fourth] = (await quota.take(5)).taken;
+      if (!third || !fourth) throw new Error("the places that fell were not free");
+      await endOf(third);
+      const [fifth] = (await quota.take(5)).taken;
+      if (!fifth) throw new Error("the place that fell was not free");
+      await redis.publish(KEYS.wake, "nothing waits");
+      await endOf(fourth);
+      await endOf(fifth);
+      await redis.publish(KEYS.wake, "all ended");
+      await expect.poll(() => told.at(-1)).toBe("all ended");
+      expect(told).toEqual(["", "both ended", "", "nothing waits", "all ended"]);
+    } finally {
+      signals.disconnect();
+    }
   });
 
   test("the place of a call in flight outlives its worker: the provider may still be at it", async () => {

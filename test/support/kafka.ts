@@ -61,7 +61,17 @@ export async function startKafka(options: TestKafkaOptions = {}): Promise<LocalK
   const context = { clock: systemClock, log: pino({ level: process.env.VIGILANE_TEST_LOG ?? "silent" }) };
   const jars = await ensureKafkaJars(process.env.VIGILANE_CACHE ?? defaultCacheFolder(), context);
   const data = mkdtempSync(join(tmpdir(), "vigilane-kafka-"));
-  const kafka = await startLocalKafka({ nodes: 1, ...options, jars, data }, context);
+  let kafka: LocalKafka;
+  for (let tries = 1; ; tries += 1) {
+    try {
+      kafka = await startLocalKafka({ nodes: 1, ...options, jars, data }, context);
+      break;
+    } catch (error) {
+      rmSync(data, { recursive: true, force: true }); // with it the choice of ports
+      // Else: somebody took the probed port before Java was there.
+      if (options.port !== undefined || tries === 3 || !/already in use/i.test(String(error))) throw error;
+    }
+  }
   return {
     ...kafka,
     async stop() {
