@@ -15,6 +15,8 @@ import { groupToTaskMessage } from "./group-to-task-message.ts";
 import { groupsToTasks, messageIdOf, type NewTask } from "./groups-to-tasks.ts";
 import type { ReadDetection, Reading } from "./read-detection.ts";
 
+/** Tasks of one call of the store. While it works on those, the next messages are read. */
+const ADMIT_AT_ONCE = 100;
 /** Of the largest offset that Kafka can have. */
 const ORDER_DIGITS = 19;
 
@@ -79,32 +81,63 @@ export async function admitDetections(
   await closing;
 
   async function admitBatch(batch: Batch, parts: AdmitParts, seen: AdmitCounts) {
-    const { room, policyOf, maxOutbox } = parts;
-    const arrivals = new Map<TopicMessage, Arrival[]>();
-    for (const message of batch.messages) {
-      const reading = parts.read(message.value);
-      seen.messages += 1;
-      if (reading.kind === "unreadable") {
-        await toDeadLetters(batch, message, reading.why, seen);
-        continue;
-      }
-      const policy = policyOf(String(reading.detection.cameraId));
-      const { tasks, captureTrusted } = groupsToTasks(reading.detection, message, policy);
-      if (!captureTrusted) seen.captureUntrusted += 1;
-      seen.groups += tasks.length;
-      const messageId = messageIdOf(reading.detection, message);
-      const arriving = tasks.map((task, i) => toArrival(task, i, reading.detection, messageId, message, parts));
-      arrivals.set(message, await Promise.all(arriving));
-    }
-    let outboxLength = 0;
+    const { room, maxOutbox } = parts;
+    let admitting = Promise.resolve(0);
+    let read = new Map<TopicMessage, Arrival[]>();
+    let tasks = 0;
     try {
-      outboxLength = await admitAll(room, [...arrivals.values()].flat(), seen);
+      for (const message of batch.messages) {
+        const arrivals = await readMessage(batch, message, parts, seen);
+        if (tasks > 0 && tasks + arrivals.length > ADMIT_AT_ONCE) {
+          await admitting;
+          admitting = admitSome(batch, read, room, seen);
+          admitting.catch(() => {}); // told where it is awaited
+          read = new Map();
+          tasks = 0;
+        }
+        read.set(message, arrivals);
+        tasks += arrivals.length;
+      }
+    } finally {
+      await admitting.catch(() => {}); // before a batch is given back nothing of it is at work any more
+    }
+    const before = await admitting;
+    const outboxLength = tasks > 0 ? await admitSome(batch, read, room, seen) : before;
+    // Paused before the end is noted, since the next batch may come with it.
+    const resting = outboxLength > maxOutbox ? rest(parts.detections, room, maxOutbox, seen) : undefined;
+    await Promise.all([batch.acknowledge(), resting]);
+  }
+
+  /** The message's groups as they go to the store; none where it goes to the dead letters. */
+  async function readMessage(batch: Batch, message: TopicMessage, parts: AdmitParts, seen: AdmitCounts) {
+    const reading = parts.read(message.value);
+    seen.messages += 1;
+    if (reading.kind === "unreadable") {
+      await toDeadLetters(batch, message, reading.why, seen);
+      return [];
+    }
+    const policy = parts.policyOf(String(reading.detection.cameraId));
+    const { tasks, captureTrusted } = groupsToTasks(reading.detection, message, policy);
+    if (!captureTrusted) seen.captureUntrusted += 1;
+    seen.groups += tasks.length;
+    const messageId = messageIdOf(reading.detection, message);
+    return Promise.all(tasks.map((task, i) => toArrival(task, i, reading.detection, messageId, message, parts)));
+  }
+
+  /** Resolves with the outbox's length. */
+  async function admitSome(
+    batch: Batch,
+    arrivals: ReadonlyMap<TopicMessage, Arrival[]>,
+    room: WaitingRoom,
+    seen: AdmitCounts,
+  ): Promise<number> {
+    try {
+      return await admitAll(room, [...arrivals.values()].flat(), seen);
     } catch (error) {
       if (!isFaultOfMessage(error)) throw error;
       for (const [message, some] of arrivals) await admitAlone(batch, message, some, room, seen);
+      return 0;
     }
-    await batch.acknowledge();
-    if (outboxLength > maxOutbox) await rest(parts.detections, room, maxOutbox, seen);
   }
 
   async function admitAll(room: WaitingRoom, arrivals: Arrival[], seen: AdmitCounts): Promise<number> {

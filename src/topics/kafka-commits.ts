@@ -1,4 +1,8 @@
-/** Notes the marks of owned lines with the coordinator: one request at a time, and in it whatever has come meanwhile. */
+/**
+ * Notes the marks of owned lines with the coordinator: one request at a time, and in it whatever has come meanwhile. So the end
+ * of a batch and the hand-out of the next one are one request, where that is waited for already.
+ */
+import { setImmediate as restOfTurn } from "node:timers/promises";
 import type { Context } from "../context.ts";
 import { errorCode, VigilaneError } from "../errors.ts";
 import { isRefusal, type KafkaCluster, kafkaErrorType } from "./kafka-client.ts";
@@ -21,7 +25,7 @@ export class KafkaCommits {
   readonly #context: Context;
   readonly #signal: AbortSignal;
   #waiting: Waiting[] = [];
-  #working: Promise<void> | undefined;
+  #working = false;
 
   constructor(membership: KafkaMembership, cluster: KafkaCluster, context: Context, signal: AbortSignal) {
     this.#membership = membership;
@@ -37,14 +41,15 @@ export class KafkaCommits {
   note(line: KafkaLine, marks: Marks): Promise<void> {
     line.marks = marks;
     const noted = new Promise<void>((resolve, reject) => this.#waiting.push({ line, resolve, reject }));
-    this.#working ??= this.#work().finally(() => {
-      this.#working = undefined;
-    });
+    if (!this.#working) void this.#work();
     return noted;
   }
 
   async #work(): Promise<void> {
+    this.#working = true;
     for (let failures = 0; this.#waiting.length > 0; ) {
+      // What follows from what is noted here, such as the next batch's hand-out, comes before the next turn of the event loop.
+      await restOfTurn();
       const turn = this.#waiting;
       this.#waiting = [];
       const mine = turn.filter(({ line }) => this.#membership.lines.get(line.shard) === line);
@@ -59,6 +64,7 @@ export class KafkaCommits {
         await this.#failed(error, mine, failures);
       }
     }
+    this.#working = false; // in the same breath as the look above: what is noted a moment later begins anew
   }
 
   async #failed(error: unknown, mine: readonly Waiting[], failures: number): Promise<void> {
@@ -69,7 +75,11 @@ export class KafkaCommits {
     }
     if (isRefusal(error)) {
       const why = error instanceof Error ? error.message : String(error);
-      for (const each of mine) each.reject(new VigilaneError("BROKER_REFUSED", why, { cause: error }));
+      // With what has come of the same lines since: it builds on what was refused.
+      const isRefused = ({ line }: Waiting) => mine.some((each) => each.line === line);
+      const refused = [...mine, ...this.#waiting.filter(isRefused)];
+      this.#waiting = this.#waiting.filter((each) => !isRefused(each));
+      for (const each of refused) each.reject(new VigilaneError("BROKER_REFUSED", why, { cause: error }));
       return;
     }
     this.#waiting.unshift(...mine);

@@ -4,7 +4,8 @@
  * heartbeats nor other shards.
  *
  * What is handed out is noted before it goes, with the committed offset: so the next owner knows what may have ended this
- * process. Before the group shares anew, what is out is waited for, so that nobody gets it twice.
+ * process. Whoever asks for the next batch before the last one's end gets it by one note of both. Before the group shares anew,
+ * what is out is waited for, so that nobody gets it twice.
  */
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
@@ -274,7 +275,11 @@ export class KafkaSubscription implements Subscription {
       end: (how, afterMs) => this.#end(line, stored, suspect, how, afterMs),
       bury: (letter) => this.#parts.bury(letter),
     });
-    if (this.#abort.signal.aborted) return void (await batch.giveBack().catch(() => {}));
+    // The pause or the end came while this was noted.
+    if (this.#paused || this.#abort.signal.aborted) {
+      await batch.giveBack().catch((error: unknown) => this.#drop(line, error));
+      return undefined;
+    }
     if (strikes >= POISON_STRIKES) {
       await buryPoison(batch, strikes, this.#parts.options, RETRY_MS, this.#context);
       return undefined;
@@ -286,7 +291,18 @@ export class KafkaSubscription implements Subscription {
     const last = BigInt(stored.at(-1)?.position ?? -1);
     const marks = how === "done" ? acknowledge(line.marks, last) : giveBack(line.marks, last, suspect);
     if (how === "done") await this.#noteEffects(line, marks.position);
-    await this.#commits.note(line, marks);
+    const mayBeFollowed = how === "done" && !suspect;
+    if (mayBeFollowed) {
+      line.out = "ending";
+      this.#news.ring();
+    }
+    try {
+      await this.#commits.note(line, marks);
+    } catch (error) {
+      if (line.out === "ending") line.out = "batch";
+      throw error;
+    }
+    if (mayBeFollowed && line.out !== "ending") return; // the next batch went with the same note
     line.out = "nothing";
     if (how === "back") {
       line.ahead.unshift(...stored);

@@ -19,8 +19,11 @@ export interface ShardLine {
   returns: number;
   /** Read, not yet handed out; in order. */
   ahead: StoredMessage[];
-  /** A batch is with the consumer. */
-  out: "nothing" | "batch" | "suspect";
+  /**
+   * A batch is with the consumer. "ending": it is done for, which is being noted; the next one's hand-out may be noted along with it
+   * (on Kafka). A suspect stays one until that is noted.
+   */
+  out: "nothing" | "batch" | "suspect" | "ending";
   /** Given back: not before this moment, monotonic ms. */
   notBeforeMs: number;
   /** Another consumer waits for this shard: nothing more is handed out. */
@@ -54,8 +57,9 @@ export const isSuspect = (line: ShardLine) => line.ahead[0] !== undefined && isU
  */
 export function nextLine(lines: readonly ShardLine[], nowMs: number): ShardLine | undefined {
   if (lines.some((line) => line.out === "suspect")) return undefined;
+  const isFree = ({ out }: ShardLine) => out === "nothing" || out === "ending";
   const ready = lines.filter(
-    (line) => line.ahead.length > 0 && line.out === "nothing" && !line.ceding && line.notBeforeMs <= nowMs,
+    (line) => line.ahead.length > 0 && isFree(line) && !line.ceding && line.notBeforeMs <= nowMs,
   );
   const suspect = ready.find(isSuspect);
   if (suspect === undefined) return ready[0];

@@ -158,7 +158,7 @@ export function topicLogProcessConformance(name: string, fixture: TopicLogFixtur
           );
       })();
       for (const victim of upTo(3)) {
-        const consumer = child({ consumer: `victim-${victim % 2}`, maxMessages: 5 });
+        const consumer = child({ consumer: `victim-${victim % 2}`, maxMessages: 5, asksAhead: victim !== 1 });
         await consumer.acknowledgements(10);
         await consumer.kill("SIGKILL");
       }
@@ -220,6 +220,33 @@ export function topicLogProcessConformance(name: string, fixture: TopicLogFixtur
       expect(["acknowledged", "OWNERSHIP_LOST"]).toContain(ended);
       const rest = await consumer.until((messages) => numbersOf(messages, "a").includes(1));
       expect(numbersOf(rest, "a")).toEqual(ended === "acknowledged" ? [1] : [0, 1]);
+    });
+
+    test("a batch asked for behind one that ends while the store is killed comes after it, and once", {
+      timeout: 3 * (fixture.restartMs + 10_000),
+    }, async () => {
+      const { log, topic, reader } = await scene(1);
+      await log.publish(
+        topic,
+        upTo(3).map((n) => said("a", n)),
+      );
+      const consumer = reader({ maxMessages: 1 });
+      const out: Batch = await consumer.next();
+      const behind = consumer.next();
+      await fixture.crashStore();
+      const ending = out.acknowledge().then(
+        () => "acknowledged",
+        (error: { code?: string }) => error.code,
+      );
+      await fixture.restoreStore();
+      const ended = await ending;
+      expect(["acknowledged", "OWNERSHIP_LOST"]).toContain(ended);
+      const next = await behind;
+      await next.acknowledge();
+      const rest = await consumer.until((messages) => numbersOf(messages, "a").includes(2));
+      const all = [...numbersOf(next.messages, "a"), ...numbersOf(rest, "a")];
+      expect(all).toEqual(ended === "acknowledged" ? [1, 2] : [0, 1, 2]);
+      expect((await log.lag(topic, "readers")).messages).toBe(0);
     });
   });
 }

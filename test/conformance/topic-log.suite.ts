@@ -2,6 +2,7 @@
  * What every adapter of the TopicLog contract must show (src/topics/topic-log.ts) inside one process. What needs
  * processes that die or stop is in topic-log-processes.suite.ts. Each test has a topic of its own.
  */
+import { setImmediate as restOfTurn } from "node:timers/promises";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
@@ -224,6 +225,31 @@ export function topicLogConformance(name: string, fixture: TopicLogFixture): voi
       expect(await Promise.race([second, Promise.resolve("paused")])).toBe("paused");
       consumer.resume();
       expect(numbersOf((await second).messages, "a")).toEqual([1]);
+    });
+
+    test("a batch that is asked for while the one before ends comes at its end, unless a pause came first", async () => {
+      const { log, topic, reader } = await scene(1);
+      const consumer = reader({ maxMessages: 1 });
+      await log.publish(
+        topic,
+        upTo(3).map((n) => said("a", n)),
+      );
+      const first = await consumer.next();
+      const second = consumer.next();
+      await first.acknowledge();
+      expect(numbersOf((await second).messages, "a")).toEqual([1]);
+      const third = consumer.next();
+      const ending = (await second).acknowledge();
+      await restOfTurn(); // the end is on its way, and the next batch's hand-out perhaps with it
+      consumer.pause();
+      await ending;
+      await reader({ group: "other" }).take(3);
+      expect(await Promise.race([third, Promise.resolve("paused")])).toBe("paused");
+      expect((await log.lag(topic, "readers")).messages).toBe(1);
+      consumer.resume();
+      expect(numbersOf((await third).messages, "a")).toEqual([2]);
+      await (await third).acknowledge();
+      expect((await log.lag(topic, "readers")).messages).toBe(0);
     });
 
     test("a dead letter keeps key, bytes and headers, says where it stood and why, and comes once", async () => {

@@ -17,6 +17,8 @@ export interface ConsumerOrder {
   maxMessages?: number;
   /** Acknowledge every batch unasked. */
   acknowledge: boolean;
+  /** Asks for the next batch without waiting for the end of the one before, as bridges do. */
+  asksAhead?: boolean;
   /** File to which each message that was processed is added as a line, before it is acknowledged; outlives the process. */
   ledger: string;
   /** A value (UTF-8) that ends this process with SIGKILL when it is handed out. */
@@ -58,10 +60,11 @@ for await (const batch of subscription.batches()) {
   appendFileSync(order.ledger, batch.messages.map((message) => `${JSON.stringify(toTold(message))}\n`).join(""));
   tell({ kind: "batch", messages: batch.messages.map(toTold) });
   if (!order.acknowledge) await new Promise((resolve) => process.once("message", resolve));
-  await batch.acknowledge().then(
+  const ended = batch.acknowledge().then(
     () => tell({ kind: "acknowledged", messages: batch.messages.map(toTold) }),
     (error: unknown) => tell({ kind: "refused", code: errorCode(error) ?? String(error) }),
   );
+  if (!order.asksAhead) await ended;
 }
 
 function toTold({ shard, position, key, value, deliveries }: Batch["messages"][number]): ToldMessage {
