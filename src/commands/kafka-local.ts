@@ -18,7 +18,7 @@ checked by sha256), for trying things out and for tests. It needs Java 17 or lat
 127.0.0.1 alone and takes 150 to 200 MB of memory a node. Redpanda is the broker of docker-compose.yml.
 
   --nodes 1|3        One node (default), or three, each partition on all of them.
-  --port N           Port of the first node. Default: a free one, which the data folder remembers.
+  --port N           Port of the first node, 1 to 65535. Default: a free one, which the data folder remembers.
   --data DIR         vigilane's data folder; the broker's is DIR/kafka. Default ./data.
   --cache DIR        Where the download is kept. Default: the system's cache folder + /vigilane.
 
@@ -56,7 +56,8 @@ function wishesOf({ settings, origins, own }: LoadedSettings): Wishes {
   const read = Own.safeParse(own);
   // The setting's default is the gateway's port.
   const port = origins.get("port")?.startsWith("flag") ? settings.port : undefined;
-  const faults = [...(read.error?.issues ?? []).map(({ path, message }) => `--${path.join(".")}: ${message}`)];
+  const faults = (read.error?.issues ?? []).map(({ path, message }) => `--${path.join(".")}: ${message}`);
+  if (port === 0) faults.push("--port: has to be 1 to 65535; without it a free one is taken");
   if (faults.length > 0) {
     throw new VigilaneError("SETTINGS_INVALID", faults.join("; "), { remedy: "vigilane kafka-local --help" });
   }

@@ -118,3 +118,9 @@ test("without Java it says so, and what to do", () => {
   expect(status).toBe(1);
   expect(stderr).toMatch(/no java on the PATH.*JAVA_MISSING.*default-jre-headless/s);
 });
+
+test("port 0 is refused at once, and not waited for", async () => {
+  const { code, out, err } = await runCommand(["kafka-local", "--port", "0"], { VIGILANE_DATA: "/nowhere" });
+  expect([code, out]).toEqual([2, ""]);
+  expect(err).toMatch(/--port: has to be 1 to 65535.*SETTINGS_INVALID.*kafka-local --help/s);
+});
