@@ -52,11 +52,14 @@ interface Wishes {
   port: number | undefined;
 }
 
-function wishesOf({ settings, origins, own }: LoadedSettings): Wishes {
+function wishesOf({ settings, origins, own, operands }: LoadedSettings): Wishes {
   const read = Own.safeParse(own);
   // The setting's default is the gateway's port.
   const port = origins.get("port")?.startsWith("flag") ? settings.port : undefined;
-  const faults = (read.error?.issues ?? []).map(({ path, message }) => `--${path.join(".")}: ${message}`);
+  const faults = [
+    ...operands.map((operand) => `${JSON.stringify(operand)} is no flag`),
+    ...(read.error?.issues ?? []).map(({ path, message }) => `--${path.join(".")}: ${message}`),
+  ];
   if (port === 0) faults.push("--port: has to be 1 to 65535; without it a free one is taken");
   if (faults.length > 0) {
     throw new VigilaneError("SETTINGS_INVALID", faults.join("; "), { remedy: "vigilane kafka-local --help" });

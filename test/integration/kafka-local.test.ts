@@ -119,8 +119,13 @@ test("without Java it says so, and what to do", () => {
   expect(stderr).toMatch(/no java on the PATH.*JAVA_MISSING.*default-jre-headless/s);
 });
 
-test("port 0 is refused at once, and not waited for", async () => {
-  const { code, out, err } = await runCommand(["kafka-local", "--port", "0"], { VIGILANE_DATA: "/nowhere" });
+test.each([
+  { args: ["--port", "0"], said: "--port: has to be 1 to 65535" },
+  { args: ["extra"], said: '"extra" is no flag' },
+  { args: ["extra", "--nodes", "2"], said: '"extra" is no flag; --nodes: has to be 1 or 3' },
+])("kafka-local $args is refused before anything is started", async ({ args, said }) => {
+  const { code, out, err } = await runCommand(["kafka-local", ...args], { VIGILANE_DATA: "/nowhere" });
   expect([code, out]).toEqual([2, ""]);
-  expect(err).toMatch(/--port: has to be 1 to 65535.*SETTINGS_INVALID.*kafka-local --help/s);
+  expect(err).toContain(said);
+  expect(err).toMatch(/SETTINGS_INVALID.*kafka-local --help/s);
 });
