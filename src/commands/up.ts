@@ -17,6 +17,7 @@ import { dayCapWarnings, pageUrl, readyLine } from "../supervisor/announcement.t
 import { type Audit, createAudit } from "../supervisor/audit.ts";
 import { offeredByCameras, quotaWarning } from "../supervisor/capacity.ts";
 import { type DataLock, lockData } from "../supervisor/data-lock.ts";
+import { refuseRunningKafka } from "../supervisor/kafka-lock.ts";
 import { type OwnKafka, refuseOwnKafka, startOwnKafka } from "../supervisor/own-kafka.ts";
 import { camerasFile, prefetch } from "../supervisor/prefetch.ts";
 import { refuseEndlessReport } from "../supervisor/refused-settings.ts";
@@ -53,6 +54,7 @@ export async function up(argv: readonly string[]): Promise<number> {
   const roles = rolesFor(settings, needsProvider);
   const lock = await lockData(settings.data, context);
   try {
+    if (settings.kafka === "local") await refuseRunningKafka(settings.data, context);
     sayKeys(set, terminal);
     if (roles.includes("detector")) {
       const intervals = cameras?.map((c) => c.frameIntervalMs ?? settings.frameIntervalMs);

@@ -14,7 +14,7 @@ import { VigilaneError } from "../errors.ts";
 /** What a holder tells whoever comes second. */
 export interface LockHolder {
   pid: number;
-  /** Where its page is; null: not known yet, or it has none. */
+  /** Where its page is, or a broker's addresses; null: not known yet, or it has none. */
   url: string | null;
 }
 
@@ -45,7 +45,22 @@ export function lockAddress(folder: string, kind: LockKind = KIND): string {
 }
 
 /** Makes the folder where it is missing. Rejects with ALREADY_RUNNING, saying who holds it. */
-export async function lockData(folder: string, { clock }: Context, kind: LockKind = KIND): Promise<DataLock> {
+export function lockData(folder: string, context: Context, kind: LockKind = KIND): Promise<DataLock> {
+  const refusal = ({ pid, url }: LockHolder) => {
+    const where = url ? ` Its page: ${url}` : "";
+    const what = `vigilane runs already on the data folder ${folder} (process ${pid}).${where}`;
+    return new VigilaneError("ALREADY_RUNNING", what);
+  };
+  return lockFolder(folder, refusal, context, kind);
+}
+
+/** As `lockData`, with the caller's own words for who comes second. */
+export async function lockFolder(
+  folder: string,
+  refusal: (holder: LockHolder) => VigilaneError,
+  { clock }: Context,
+  kind: LockKind = KIND,
+): Promise<DataLock> {
   mkdirSync(folder, { recursive: true });
   const address = lockAddress(folder, kind);
   const nonce = randomUUID();
@@ -67,13 +82,7 @@ export async function lockData(folder: string, { clock }: Context, kind: LockKin
     }
     const inode = kind === "file" ? inodeOf(address) : undefined;
     const other = await ask(address);
-    if (other) {
-      const where = other.url ? ` Its page: ${other.url}` : "";
-      throw new VigilaneError(
-        "ALREADY_RUNNING",
-        `vigilane runs already on the data folder ${folder} (process ${other.pid}).${where}`,
-      );
-    }
+    if (other) throw refusal(other);
     if (tries === 20)
       throw new VigilaneError("ALREADY_RUNNING", `the lock of ${folder} is held by someone who is mute`);
     if (inode !== undefined && inode === inodeOf(address)) rmSync(address, { force: true });

@@ -1,5 +1,6 @@
 /** Copies what a topic has now to another one: keys, headers and values as they are, in the order of each shard. */
 import type { Context } from "../context.ts";
+import { contentOf } from "./foreign-record.ts";
 import { readBetween } from "./read-topic.ts";
 import type { OutgoingMessage, Places, TopicLog } from "./topic-log.ts";
 import type { TopicTools } from "./topic-tools.ts";
@@ -40,15 +41,9 @@ export async function copyTopic(
     bytes = 0;
     progress(copied);
   };
-  for await (const { shard, position, key, value, headers } of readBetween(
-    { log, tools },
-    from,
-    start,
-    ends,
-    context,
-    signal,
-  )) {
-    batch.push({ key, value, headers });
+  for await (const message of readBetween({ log, tools }, from, start, ends, context, signal)) {
+    const { shard, position, value } = message;
+    batch.push(contentOf(message));
     bytes += value.length;
     reached[shard] = position;
     if (batch.length >= BATCH_MESSAGES || bytes >= BATCH_BYTES) await publish();

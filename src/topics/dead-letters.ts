@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import type { Context } from "../context.ts";
+import { withoutHeaders } from "./foreign-record.ts";
 import { readBetween } from "./read-topic.ts";
 import {
   comparePositions,
@@ -138,14 +139,14 @@ function lettersOf(messages: readonly TopicMessage[], deadTopic: string): DeadLe
 }
 
 function letterOf(letter: TopicMessage, deadTopic: string, several: boolean): DeadLetter {
-  const { key, value, headers, shard, position } = letter;
+  const { headers, shard, position } = letter;
   const told = (name: keyof typeof DEAD_LETTER_HEADERS) => headers[DEAD_LETTER_HEADERS[name]];
   const ours: string[] = Object.values(DEAD_LETTER_HEADERS);
   const [fromShard, fromPosition] = [told("shard"), told("position")];
   return {
     id: several ? `${shard}/${position}` : position,
     letter,
-    original: { key, value, headers: Object.fromEntries(Object.entries(headers).filter(([n]) => !ours.includes(n))) },
+    original: withoutHeaders(letter, ours),
     from: {
       topic: told("topic") ?? deadTopic.replace(/\.dlq$/, ""),
       ...(fromShard !== undefined && { shard: fromShard }),

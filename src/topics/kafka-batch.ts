@@ -1,5 +1,6 @@
 /** One batch on its way to its end: acknowledge, giveBack and deadLetter, fenced by the group's generation. */
 import { errorCode } from "../errors.ts";
+import { withHeaders } from "./foreign-record.ts";
 import { type Batch, deadLetterHeaders, type OutgoingMessage, type TopicMessage } from "./topic-log.ts";
 
 export interface BatchEnds {
@@ -32,10 +33,10 @@ export class KafkaBatch implements Batch {
 
   /** Once for each message of this batch, however often it is called. */
   deadLetter(message: TopicMessage, reason: { code: string; message: string }): Promise<void> {
-    const { key, value, headers, position } = message;
+    const { position } = message;
     const before = this.#buried.get(position);
     if (before) return before;
-    const burying = this.#ends.bury({ key, value, headers: { ...headers, ...deadLetterHeaders(message, reason) } });
+    const burying = this.#ends.bury(withHeaders(message, deadLetterHeaders(message, reason)));
     this.#buried.set(position, burying);
     burying.catch(() => this.#buried.delete(position));
     return burying;

@@ -1,6 +1,10 @@
-/** How a message lies in Kafka, and back. Pure; the bytes of key, value and headers survive exactly. */
+/**
+ * How a message lies in Kafka, and back. Pure; key, value and headers survive exactly. Of another program's message two things do
+ * not: kafkajs can write no header without a value (it gets an empty one), and hands out headers by their names, so that only
+ * those of one name keep their order.
+ */
 import { z } from "zod";
-import type { OutgoingMessage, TopicMessage } from "./topic-log.ts";
+import type { ForeignRecord, OutgoingMessage, TopicMessage } from "./topic-log.ts";
 
 /** What a record tells by itself; the subscription adds how often it was delivered. */
 export type StoredMessage = Omit<TopicMessage, "deliveries">;
@@ -11,7 +15,8 @@ export interface KafkaRecord {
   timestamp: string;
   key: Buffer | null;
   value: Buffer | null;
-  headers: Record<string, Buffer | string | (Buffer | string)[] | undefined>;
+  /** Under the name of a property of every object also that property itself, which is neither bytes nor null. */
+  headers: Record<string, unknown>;
   isControlRecord?: boolean;
   batchContext?: { producerId: string; inTransaction: boolean };
 }
@@ -23,8 +28,21 @@ export interface KafkaRecord {
  */
 const AS_JSON = "vigilane-json";
 const AsJson = z.object({ key: z.string(), headers: z.array(z.tuple([z.string(), z.string()])) });
+type AsJson = z.infer<typeof AsJson>;
 
-export function messageToRecord({ key, value, headers = {} }: OutgoingMessage) {
+/** As kafkajs takes it. */
+export interface SentRecord {
+  key: string | Buffer | null;
+  value: Buffer | null;
+  headers: Record<string, string | Buffer[]>;
+}
+
+export function messageToRecord({ key, value, headers = {}, foreign }: OutgoingMessage): SentRecord {
+  if (foreign) {
+    const byName = Map.groupBy(foreign.headers, ([name]) => name);
+    const lists = [...byName].map(([name, some]) => [name, some.map(([, bytes]) => bytes)]);
+    return { key: foreign.key, value: foreign.value, headers: Object.fromEntries(lists) };
+  }
   const all = Object.entries(headers);
   const plain = key.isWellFormed() && all.every(([name, text]) => isPlain(name) && text.isWellFormed());
   return { key, value, headers: plain ? headers : { [AS_JSON]: JSON.stringify({ key, headers: all }) } };
@@ -32,24 +50,47 @@ export function messageToRecord({ key, value, headers = {} }: OutgoingMessage) {
 
 const isPlain = (name: string) => name.isWellFormed() && name !== AS_JSON && !(name in {});
 
-/** Without key: "". Without value (a tombstone): no bytes. Of a header that comes twice: the last. */
+/** With `foreign` where the text does not tell all of it. */
 export function recordToMessage(topic: string, shard: number, record: KafkaRecord): StoredMessage {
-  const { key, value, headers, offset, timestamp } = record;
-  const texts: [string, string][] = Object.entries(headers).map(([name, each]) => {
-    const last = Array.isArray(each) ? each.at(-1) : each;
-    return [name, last?.toString("utf8" as BufferEncoding) ?? ""];
-  });
+  const { key, value, offset, timestamp } = record;
+  const headers = headersOf(record);
+  const texts = headers.map(([name, bytes]): [string, string] => [name, bytes.toString("utf8")]);
   const more = asJson(texts);
-  return {
+  const others = more ? texts.filter(([name]) => name !== AS_JSON) : texts;
+  const message = {
     ...{ topic, shard, position: offset, appendedAtMs: Number(timestamp) },
     key: more?.key ?? key?.toString("utf8") ?? "",
     value: value ?? Buffer.alloc(0),
-    headers: Object.fromEntries(more?.headers ?? texts),
+    headers: Object.fromEntries([...(more?.headers ?? []), ...others]),
   };
+  const foreign = { key, value, headers };
+  return isTold(message, foreign, more) ? message : { ...message, foreign };
 }
 
+function headersOf(record: KafkaRecord): [string, Buffer][] {
+  return Object.entries(record.headers).flatMap(([name, each]) =>
+    (Array.isArray(each) ? each : [each])
+      .filter((bytes) => bytes === null || Buffer.isBuffer(bytes))
+      .map((bytes): [string, Buffer] => [name, bytes ?? Buffer.alloc(0)]),
+  );
+}
+
+/** Whether the text, published, would be the same record. */
+function isTold(text: OutgoingMessage, { key, value, headers }: ForeignRecord, more: AsJson | undefined): boolean {
+  if (key === null || value === null || !isUtf8Of(text.key, key)) return false;
+  if (more) return headers.length === 1 && isUtf8Of(JSON.stringify(more), headers[0]?.[1]);
+  const told = text.headers ?? {};
+  return (
+    Object.keys(told).length === headers.length &&
+    headers.every(([name, bytes]) => isPlain(name) && isUtf8Of(told[name], bytes))
+  );
+}
+
+const isUtf8Of = (text: string | undefined, bytes: Buffer | undefined) =>
+  text !== undefined && bytes !== undefined && Buffer.from(text, "utf8").equals(bytes);
+
 /** Another producer's header of this name, with something else in it, is a header like any other. */
-function asJson(headers: readonly [string, string][]): z.infer<typeof AsJson> | undefined {
+function asJson(headers: readonly [string, string][]): AsJson | undefined {
   const text = headers.find(([name]) => name === AS_JSON)?.[1];
   if (text === undefined) return undefined;
   try {

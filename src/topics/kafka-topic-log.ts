@@ -6,6 +6,7 @@ import type { Context } from "../context.ts";
 import { errorCode, VigilaneError } from "../errors.ts";
 import { abortOf, service, within } from "../lifecycle.ts";
 import { refusalOf } from "./ask-kafka.ts";
+import { keyOf } from "./foreign-record.ts";
 import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster, wordsOf } from "./kafka-client.ts";
 import { endsOnKafka } from "./kafka-ends.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
@@ -198,7 +199,7 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
       const partitions = await partitionsOf(at, topic);
       await at.publisher.publish(
         topic,
-        messages.map((message) => [byKey(message.key, partitions), message] as const),
+        messages.map((message) => [byKey(keyOf(message), partitions), message] as const),
       );
     },
 

@@ -2,17 +2,22 @@
 
 import { crc32 } from "node:zlib";
 
+/** Bytes are those of another program's key that is no text. */
+type Key = string | Buffer;
+
+const bytesOf = (key: Key) => (typeof key === "string" ? Buffer.from(key, "utf8") : key);
+
 /**
  * Murmur2 over the key's UTF-8 bytes, its sign bit cleared, modulo `shards`: what Apache Kafka's default partitioner
  * does (org.apache.kafka.common.utils.Utils.murmur2), so that a camera has the same neighbours on either kind of topics.
  */
-export function keyToShard(key: string, shards: number): number {
-  return (murmur2(Buffer.from(key, "utf8")) & 0x7fffffff) % shards;
+export function keyToShard(key: Key, shards: number): number {
+  return (murmur2(bytesOf(key)) & 0x7fffffff) % shards;
 }
 
 /** CRC-32 of the key's UTF-8 bytes modulo `shards`: what librdkafka's default partitioner does with a key (consistent_random). */
-export function keyToShardByCrc32(key: string, shards: number): number {
-  return crc32(Buffer.from(key, "utf8")) % shards;
+export function keyToShardByCrc32(key: Key, shards: number): number {
+  return crc32(bytesOf(key)) % shards;
 }
 
 function murmur2(data: Buffer): number {

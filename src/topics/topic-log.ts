@@ -38,11 +38,26 @@ export const DEAD_LETTER_HEADERS = {
   message: "dead-letter-message",
 } as const;
 
+/**
+ * A message as another program wrote it to Kafka, where `key`, `value` and `headers` do not tell all of it. They tell of it what
+ * text can: U+FFFD for bytes that are no UTF-8, "" for no key, no bytes for no value, the last of equal headers.
+ */
+export interface ForeignRecord {
+  /** null: it has none. */
+  key: Buffer | null;
+  /** null: it has none (a tombstone). */
+  value: Buffer | null;
+  /** Those of equal names are all here, in their order; one without a value has no bytes. */
+  headers: readonly (readonly [name: string, value: Buffer])[];
+}
+
 export interface OutgoingMessage {
   /** Camera id as text. Messages of one key keep their order. */
   key: string;
   value: Buffer;
   headers?: Record<string, string>;
+  /** Published in the place of key, value and headers. On Kafka alone: the store's topics hold text keys and headers only. */
+  foreign?: ForeignRecord;
 }
 
 export interface TopicMessage {
@@ -53,6 +68,8 @@ export interface TopicMessage {
   key: string;
   value: Buffer;
   headers: Record<string, string>;
+  /** Absent: the fields above tell all of it, as they do of each message of ours. Dead letters and copies carry it on. */
+  foreign?: ForeignRecord;
   /** When the log took it, ms since the epoch, on the log's clock. */
   appendedAtMs: number;
   /** 1: first time. Above 1: an earlier delivery was never acknowledged. */
@@ -67,7 +84,7 @@ export interface Batch {
   acknowledge(): Promise<void>;
   /** Nothing was done: the same messages come again after `afterMs`. */
   giveBack(afterMs?: number): Promise<void>;
-  /** Puts one message of the batch on `<topic>.dlq` with its original key, bytes and headers, its place and the reason. It is then acknowledged with the rest. */
+  /** Puts one message of the batch on `<topic>.dlq` with its original key, bytes and headers (`foreign` too), its place and the reason. It is then acknowledged with the rest. */
   deadLetter(message: TopicMessage, reason: { code: string; message: string }): Promise<void>;
 }
 

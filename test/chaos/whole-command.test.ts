@@ -95,6 +95,10 @@ test("kill -9 of the whole's supervisor takes every role, ffmpeg, redis-server a
   const roles = await pidsOf(run.redisUrl);
   const everything = [...roles, ...childrenOf(roles)];
   expect(everything.length).toBeGreaterThanOrEqual(8 + 4); // seven roles, the supervisor, an ffmpeg a camera
+  if (javaThere) {
+    const second = vigilane(["kafka-local", "--data", data]);
+    expect([await second.ended, second.lines.join("\n")]).toEqual([1, expect.stringContaining("ALREADY_RUNNING")]);
+  }
   const kafkaPorts = run.kafkaBrokers.map((broker) => Number(broker.split(":")[1]));
   up.child.kill("SIGKILL");
   while (everything.some(alive)) await wait(50);

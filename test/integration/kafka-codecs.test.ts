@@ -1,16 +1,21 @@
-/** Compressed messages of librdkafka (kcat wrote them), of Java's clients, and ours, read by us and by librdkafka. */
+/** Compressed messages of librdkafka (kcat wrote them), of Java's clients, and ours: how they lie, read by us and by librdkafka. */
 import { spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
+import { Redis } from "ioredis";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../../src/context.ts";
 import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
+import type { Compression } from "../../src/topics/kafka-client.ts";
 import { CODECS, snappyBlocks } from "../../src/topics/kafka-codecs.ts";
+import { createKafkaOutboxTransfer } from "../../src/topics/kafka-outbox-transfer.ts";
 import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
 import { keyToShard, keyToShardByCrc32 } from "../../src/topics/key-to-shard.ts";
 import { brokerThere, someKafka } from "../support/kafka.ts";
+import { startRedis } from "../support/redis.ts";
+import { storedCodecs } from "../support/stored-codecs.ts";
 import { TopicReader } from "../support/topic-reader.ts";
 
 const context = { clock: systemClock, log: pino({ level: "silent" }) };
@@ -26,7 +31,7 @@ describe.skipIf(!brokerThere || !kcatThere)("compressed messages on a real Kafka
   }, 120_000);
   afterAll(() => kafka.stop());
 
-  async function scene(more: { compression?: "gzip" | "snappy" | "lz4" | "zstd"; partitioner?: "crc32" } = {}) {
+  async function scene(more: { compression?: Compression; partitioner?: "crc32" } = {}) {
     const topic = `t-${randomUUID()}`;
     const settings = { brokers: kafka.brokers, retentionMs: 3_600_000, maxBytesPerTopic: 2 ** 28, shards: 8, ...more };
     const log = createKafkaTopicLog(settings, context);
@@ -61,11 +66,44 @@ describe.skipIf(!brokerThere || !kcatThere)("compressed messages on a real Kafka
       const ours = await scene({ compression: codec });
       const messages = KEYS.map((key) => ({ key, value: Buffer.from(textOf(key)) }));
       await ours.log.publish(ours.topic, messages);
+      expect(new Set(await storedCodecs(kafka.brokers, ours.topic))).toEqual(new Set([codec]));
       const said = await kcat(["-C", "-t", ours.topic, "-e", "-q", "-f", "%k\t%s\n"]);
       expect(said.split("\n").filter(Boolean).sort()).toEqual(KEYS.map((key) => `${key}\t${textOf(key)}`).sort());
       expect(await ours.read(KEYS.length)).toHaveLength(KEYS.length);
     });
   }
+
+  test("what nobody wished to be compressed lies as it is", async () => {
+    const { log, topic } = await scene();
+    await log.publish(topic, [{ key: "a", value: Buffer.from(textOf("a")) }]);
+    expect(await storedCodecs(kafka.brokers, topic)).toEqual(["none"]);
+  });
+
+  test("the outbox's outcomes lie in the wished compression too", async () => {
+    const store = await startRedis();
+    const redis = new Redis(store.url);
+    onTestFinished(() => redis.disconnect());
+    await Promise.all(
+      (["none", "gzip", "snappy", "lz4", "zstd"] as const).map(async (compression) => {
+        const { topic, read } = await scene();
+        const outboxKey = `{${topic}}:outbox`;
+        const settings = { brokers: kafka.brokers, outboxKey, positionTopic: topic, nameOf: String, compression };
+        const transfer = createKafkaOutboxTransfer(redis, settings, context);
+        onTestFinished(() => transfer.close());
+        const entries: Parameters<typeof transfer.transfer>[1][number][] = [];
+        for (const key of ["a", "b"]) {
+          const outboxId = await redis.xadd(outboxKey, "*", "text", key);
+          if (outboxId !== null) entries.push({ outboxId, message: { key, value: Buffer.from(textOf(key)) } });
+        }
+        expect(entries).toHaveLength(2);
+        // As the bridge does: again.
+        while ((await redis.xlen(outboxKey)) > 0) await transfer.transfer(topic, entries).catch(() => {});
+        const codecs = await storedCodecs(kafka.brokers, topic);
+        expect([compression, new Set(codecs)]).toEqual([compression, new Set([compression])]);
+        expect((await read(2)).map(({ value }) => value.toString()).sort()).toEqual([textOf("a"), textOf("b")]);
+      }),
+    );
+  });
 
   test("a key goes where librdkafka's own partitioner puts it, when that is set", async () => {
     const theirs = await scene();

@@ -1,4 +1,4 @@
-/** The local broker: it starts, keeps its data and ports over kill -9, and stops within seconds. */
+/** The local broker: it starts, alone on its folder, keeps its data and ports over kill -9, and stops within seconds. */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -7,9 +7,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Kafka, logLevel } from "kafkajs";
+import { pino } from "pino";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { systemClock } from "../../src/context.ts";
+import { refuseRunningKafka } from "../../src/supervisor/kafka-lock.ts";
 import { checkPortFree, freePort } from "../../src/supervisor/programs.ts";
 import { javaThere, startKafka } from "../support/kafka.ts";
+import { runCommand } from "../support/topics-command.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
 
@@ -36,7 +40,7 @@ describe.skipIf(!javaThere)("a real broker from Apache Kafka's jars", () => {
     await again.disconnect();
   });
 
-  test("the command prints its address, and SIGTERM ends it and its broker within seconds", {
+  test("the command prints its address, refuses a second one on its folder, and SIGTERM ends it and its broker within seconds", {
     timeout: 120_000,
   }, async () => {
     const data = mkdtempSync(join(tmpdir(), "vigilane-kafka-local-"));
@@ -54,6 +58,20 @@ describe.skipIf(!javaThere)("a real broker from Apache Kafka's jars", () => {
     const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin();
     await admin.connect();
     expect((await admin.describeCluster()).brokers).toHaveLength(1);
+    const env = { VIGILANE_DATA: data, JAVA_HOME: process.env.JAVA_HOME ?? "" };
+    const others = [
+      ["kafka-local"],
+      ["kafka-local", "--port", brokers[0]?.split(":")[1] ?? ""],
+      ["up", "--kafka", "local", "--port", "0"],
+    ];
+    for (const other of others) {
+      const { code, out, err } = await runCommand(other, env);
+      expect([other, code, out]).toEqual([other, 1, ""]);
+      expect(err).toContain(`a broker runs here already at ${brokers[0]} (process ${child.pid}`);
+      expect(err).toMatch(/ALREADY_RUNNING.*KAFKA_BROKERS/s);
+    }
+    // Its controller still does its work.
+    await admin.createTopics({ topics: [{ topic: "made", numPartitions: 3 }], waitForLeaders: true });
     await admin.disconnect();
     const since = performance.now();
     child.kill("SIGTERM");
@@ -76,6 +94,8 @@ test.skipIf(!javaThere)("a broker ends also when its command is killed with -9",
   const port = Number(line.split(":")[1]);
   child.kill("SIGKILL");
   await expect.poll(() => checkPortFree(port, "127.0.0.1", "test"), { timeout: 3 * 5_000 }).toBeUndefined();
+  // Nor does its lock stand in anybody's way.
+  await refuseRunningKafka(data, { clock: systemClock, log: pino({ level: "silent" }) });
 });
 
 test.skipIf(!javaThere)(
@@ -97,4 +117,15 @@ test("without Java it says so, and what to do", () => {
   });
   expect(status).toBe(1);
   expect(stderr).toMatch(/no java on the PATH.*JAVA_MISSING.*default-jre-headless/s);
+});
+
+test.each([
+  { args: ["--port", "0"], said: "--port: has to be 1 to 65535" },
+  { args: ["extra"], said: '"extra" is no flag' },
+  { args: ["extra", "--nodes", "2"], said: '"extra" is no flag; --nodes: has to be 1 or 3' },
+])("kafka-local $args is refused before anything is started", async ({ args, said }) => {
+  const { code, out, err } = await runCommand(["kafka-local", ...args], { VIGILANE_DATA: "/nowhere" });
+  expect([code, out]).toEqual([2, ""]);
+  expect(err).toContain(said);
+  expect(err).toMatch(/SETTINGS_INVALID.*kafka-local --help/s);
 });

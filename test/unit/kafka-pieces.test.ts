@@ -1,11 +1,12 @@
 /** The pure parts of the Kafka adapter: who reads what, what is noted, what a reader may see, where a key goes. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { withHeaders, withoutHeaders } from "../../src/topics/foreign-record.ts";
 import { assignPartitions } from "../../src/topics/kafka-assignment.ts";
 import { acknowledge, freshMarks, giveBack, handOut, marksOf, marksToMetadata } from "../../src/topics/kafka-marks.ts";
 import { type KafkaRecord, messageToRecord, readableOf, recordToMessage } from "../../src/topics/kafka-records.ts";
-import { keyToShardByCrc32 } from "../../src/topics/key-to-shard.ts";
-import { comparePositions } from "../../src/topics/topic-log.ts";
+import { keyToShard, keyToShardByCrc32 } from "../../src/topics/key-to-shard.ts";
+import { comparePositions, deadLetterHeaders, type OutgoingMessage } from "../../src/topics/topic-log.ts";
 
 describe("partitions are shared", () => {
   const anyGroup = fc.record({
@@ -95,21 +96,72 @@ describe("records", () => {
     fc.assert(
       fc.property(text, fc.array(fc.tuple(names, text), { maxLength: 4 }), (key, pairs) => {
         const headers = Object.fromEntries(pairs);
-        const { value, ...sent } = messageToRecord({ key, value: Buffer.from("v"), headers });
-        const wire = Object.entries(sent.headers).map(([name, each]) => [name, Buffer.from(each)]);
-        const back = recordToMessage(
-          "t",
-          0,
-          record(0, { value, key: Buffer.from(sent.key), headers: Object.fromEntries(wire) }),
-        );
+        const back = overTheWire({ key, value: Buffer.from("v"), headers });
         expect([back.key, Object.entries(back.headers).sort()]).toEqual([key, Object.entries(headers).sort()]);
+        expect(back.foreign).toBeUndefined();
       }),
     );
   });
 
+  /** Published, and read again. */
+  const overTheWire = (message: OutgoingMessage) =>
+    recordToMessage("t", 0, record(0, decoded(messageToRecord(message))));
+
+  /** As kafkajs writes a record and reads it again: headers by their names, as its decoder puts them into an object. */
+  function decoded({ key, value, headers }: ReturnType<typeof messageToRecord>) {
+    const list = Object.entries(headers).flatMap(([name, each]) =>
+      (Array.isArray(each) ? each : [each]).map((one) => [name, Buffer.from(one)] as const),
+    );
+    return { key: key === null ? null : Buffer.from(key), value, headers: decodedHeaders(list) };
+  }
+
+  function decodedHeaders(list: readonly (readonly [string, Buffer | null])[]): Record<string, unknown> {
+    let found: Record<string, unknown> = {};
+    for (const [name, bytes] of list) {
+      const before = found[name];
+      const all = before === undefined ? bytes : Array.isArray(before) ? [...before, bytes] : [before, bytes];
+      found = { ...found, [name]: all };
+    }
+    return found;
+  }
+
+  test("anything that another program may write comes out as it was, also as a dead letter and back", () => {
+    const bytes = fc.oneof(fc.uint8Array({ maxLength: 6 }), fc.constantFrom("cam", "ü")).map((b) => Buffer.from(b));
+    const orNone = fc.option(bytes, { nil: null });
+    const asJson = Buffer.from(JSON.stringify({ key: "k", headers: [["a", "1"]] }));
+    const names = fc.constantFrom("a", "b", "ü", "__proto__", "constructor", "vigilane-json", "dead-letter", "");
+    const header = fc.tuple(names, fc.oneof(bytes, fc.constant(asJson)));
+    const reason = { topic: "t", shard: 0, position: "7", key: "", headers: {}, appendedAtMs: 1, deliveries: 1 };
+    const dead = deadLetterHeaders({ ...reason, value: Buffer.alloc(0) }, { code: "X", message: "why" });
+    fc.assert(
+      fc.property(orNone, orNone, fc.array(header, { maxLength: 5 }), (key, value, list) => {
+        const wire = { key, value, headers: decodedHeaders(list) };
+        const read = recordToMessage("t", 0, record(0, wire));
+        expect(decoded(messageToRecord(read))).toEqual(wire);
+        const letter = overTheWire(withHeaders(read, dead));
+        expect(letter.headers).toMatchObject(dead);
+        const back = withoutHeaders(letter, Object.keys(dead));
+        expect(decoded(messageToRecord(back))).toEqual(wire);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("a key's bytes say where it goes; a text key and its bytes go to one place", () => {
+    const raw = Buffer.from([0x63, 0xff, 0xfe]);
+    const replaced = raw.toString("utf8");
+    expect(keyToShard(raw, 2 ** 20)).not.toBe(keyToShard(replaced, 2 ** 20));
+    for (const place of [keyToShard, keyToShardByCrc32]) expect(place(Buffer.from("ü1"), 97)).toBe(place("ü1", 97));
+  });
+
   test("foreign records: no key, no value, a header twice", () => {
     const foreign = record(3, { value: null, headers: { h: [Buffer.from("1"), Buffer.from("2")] } });
-    expect(recordToMessage("t", 2, foreign)).toMatchObject({ key: "", value: Buffer.alloc(0), headers: { h: "2" } });
+    const message = recordToMessage("t", 2, foreign);
+    expect(message).toMatchObject({ key: "", value: Buffer.alloc(0), headers: { h: "2" } });
+    const headers = [["h", Buffer.from("1")] as const, ["h", Buffer.from("2")] as const];
+    expect(message.foreign).toEqual({ key: null, value: null, headers });
+    const empty = record(3, { key: Buffer.from("k"), headers: { h: null } });
+    expect(recordToMessage("t", 2, empty).headers).toEqual({ h: "" }); // kafkajs cannot write it otherwise
   });
 });
 
