@@ -56,10 +56,19 @@ export async function withTopics(
       log: () => (opened ??= acquired.start(openTopicLog(settings, redisUrl, context, { visits: true }))),
     });
     return typeof code === "number" ? code : 0;
+  } catch (error) {
+    throw toCommand(error);
   } finally {
     await acquired.unwind(context);
     offSignals();
   }
+}
+
+/** Who is away to a running role comes back to it by itself; a command has ended. */
+function toCommand(error: unknown): unknown {
+  if (!(error instanceof VigilaneError) || (error.code !== "BROKER_AWAY" && error.code !== "STORE_AWAY")) return error;
+  const what = error.code === "BROKER_AWAY" ? "the Kafka broker again, or correct KAFKA_BROKERS" : "Redis again";
+  return new VigilaneError(error.code, error.message, { cause: error, remedy: `Start ${what}; then run this again.` });
 }
 
 /** The settings with the store that the topics are in: REDIS_URL, else what runs on the data folder. With brokers none is needed. */

@@ -15,11 +15,12 @@ import { type Context, systemClock } from "../../src/context.ts";
 import { explain, VigilaneError } from "../../src/errors.ts";
 import { KEYS } from "../../src/names.ts";
 import { createBridge } from "../../src/roles/bridge.ts";
+import type { Settings } from "../../src/settings.ts";
 import { connectStore } from "../../src/store.ts";
 import { examine, realMachine } from "../../src/supervisor/checks.ts";
 import { askKafka } from "../../src/topics/ask-kafka.ts";
 import { kafkaConnectionOf } from "../../src/topics/kafka-connection.ts";
-import { openTopicLog } from "../../src/topics/open-topic-log.ts";
+import { openTopicLog, openTopicTools } from "../../src/topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
 import { javaThere } from "../support/kafka.ts";
 import { opensslThere, PASSPHRASE, PASSWORD, type SecureKafka, startSecureKafka } from "../support/kafka-secure.ts";
@@ -162,14 +163,24 @@ describe.skipIf(!javaThere || !opensslThere)("a broker with logins and TLS", () 
     ),
   };
 
-  test.for(Object.entries(WRONG))("a clear error within seconds: %s", async ([, [code, way, words]]) => {
-    const connection = kafkaConnectionOf(settingsOf(way()));
-    const since = performance.now();
-    const error = await askKafka(connection, context).catch((fault: unknown) => fault);
-    expect(performance.now() - since).toBeLessThan(3 * SECONDS * 1000);
-    expect(error).toBeInstanceOf(VigilaneError);
-    expect(error).toMatchObject({ code });
-    expect(explain(error)).toMatch(words);
+  const ASKS: Record<string, (settings: Settings) => Promise<unknown>> = {
+    "asking the brokers": (settings) => askKafka(kafkaConnectionOf(settings), context),
+    "the tools behind topics and dlq": async (settings) => {
+      const tools = openTopicTools(settings, "", context);
+      await tools.start().finally(() => tools.stop());
+    },
+  };
+
+  describe.each(Object.entries(ASKS))("%s", (_, ask) => {
+    test.for(Object.entries(WRONG))("a clear error within seconds: %s", async ([, [code, way, words]]) => {
+      const settings = settingsOf(way());
+      const since = performance.now();
+      const error = await ask(settings).catch((fault: unknown) => fault);
+      expect(performance.now() - since).toBeLessThan(3 * SECONDS * 1000);
+      expect(error).toBeInstanceOf(VigilaneError);
+      expect(error).toMatchObject({ code });
+      expect(explain(error)).toMatch(words);
+    });
   });
 
   test("one broker that answers is enough", async () => {

@@ -179,8 +179,13 @@ test("wrong use, an unknown topic, and who is away are named, with their exit co
     [["topics", "copy", "one"], env, 2, /something is missing .*Usage: vigilane topics copy FROM TO/],
     [["topics", "tail", "none"], env, 1, /there is no topic none.*TOPIC_UNKNOWN/],
     [["topics", "list"], { VIGILANE_DATA: "/nowhere" }, 2, /neither KAFKA_BROKERS nor a REDIS_URL/],
-    [["topics", "list"], { KAFKA_BROKERS: "127.0.0.1:1" }, 1, /no broker answers at 127\.0\.0\.1:1.*BROKER_AWAY/],
-    [["dlq", "list"], { REDIS_URL: "redis://127.0.0.1:1" }, 1, /STORE_AWAY/],
+    [
+      ["topics", "list"],
+      { KAFKA_BROKERS: "127.0.0.1:1" },
+      1,
+      /no broker answers at 127\.0\.0\.1:1.*BROKER_AWAY.*; then run this again/,
+    ],
+    [["dlq", "list"], { REDIS_URL: "redis://127.0.0.1:1" }, 1, /STORE_AWAY\)\. Start Redis again; then run this again/],
   ];
   const ended = await Promise.all(runs.map(([args, more]) => runCommand(args, more)));
   for (const [i, [args, , code, said]] of runs.entries()) {
