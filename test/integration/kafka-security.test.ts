@@ -10,6 +10,8 @@ import { fileURLToPath } from "node:url";
 import { Kafka, logLevel } from "kafkajs";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { withTopics } from "../../src/commands/topics-call.ts";
+import { copy } from "../../src/commands/topics-copy.ts";
 import { loadSettings } from "../../src/config.ts";
 import { type Context, systemClock } from "../../src/context.ts";
 import { explain, VigilaneError } from "../../src/errors.ts";
@@ -284,6 +286,80 @@ describe.skipIf(!javaThere || !opensslThere)("a broker with logins and TLS", () 
     await log.stop();
     expect(performance.now() - since).toBeLessThan(3 * 2_000);
     await expect(waiting).rejects.toMatchObject({ code: "STOPPED" });
+  });
+
+  test("topics copy, and what publishes for dlq, give up within seconds when the brokers are silent; Ctrl-C ends the wait", {
+    timeout: 120_000,
+  }, async () => {
+    const way = await startTcpSwitch(kafka.ports.behind);
+    await way.to(kafka.ports.moved);
+    const loaded = (...operands: string[]) => {
+      const env = { VIGILANE_DATA: folder, VIGILANE_LOG_LEVEL: "silent", ...at(kafka.ports.behind), ...login("PLAIN") };
+      return loadSettings(operands, { VIGILANE_CONFIG: join(folder, "none.yaml"), ...env });
+    };
+    /** Resolves when so many have come here; from then on the brokers are silent. */
+    const silence = (commands: number) => {
+      let opened = 0;
+      const all = Promise.withResolvers<void>();
+      return async () => {
+        opened += 1;
+        if (opened === commands) {
+          way.hold();
+          all.resolve();
+        }
+        await all.promise;
+      };
+    };
+    /** From the brokers' silence on, ms. */
+    const timed = async (run: (beganNow: () => void) => Promise<unknown>) => {
+      let since = Number.NaN;
+      const ended = await run(() => {
+        since = performance.now();
+      }).catch((error: unknown) => error);
+      return { ended, ms: performance.now() - since };
+    };
+    await withTopics(loaded(), async (call) => {
+      const log = await call.log();
+      await log.ensureTopic("copy-from");
+      await log.publish("copy-from", [{ key: "k", value: Buffer.from("1") }]);
+    });
+
+    const copying = (silent: () => Promise<void>, then = () => {}) =>
+      timed((beganNow) =>
+        withTopics(loaded("copy-from", "copy-to"), (call) => {
+          const log = async () => {
+            const opened = await call.log();
+            await silent();
+            beganNow();
+            then();
+            return opened;
+          };
+          return copy({ ...call, log });
+        }),
+      );
+    const publishing = (silent: () => Promise<void>) =>
+      timed((beganNow) =>
+        withTopics(loaded(), async (call) => {
+          const log = await call.log();
+          await log.ensureTopic("copy-from");
+          await silent();
+          beganNow();
+          await log.publish("copy-from", [{ key: "k", value: Buffer.from("2") }]);
+        }),
+      );
+    const both = silence(2);
+    const gaveUp = await Promise.all([copying(both), publishing(both)]);
+    for (const [i, what] of ["looking for copy-to", "publishing to copy-from"].entries()) {
+      expect(gaveUp[i]?.ended).toMatchObject({ code: "BROKER_AWAY" });
+      expect(explain(gaveUp[i]?.ended)).toMatch(new RegExp(`${what}: .*127\\.0\\.0\\.1.*then run this again`));
+      expect(gaveUp[i]?.ms).toBeGreaterThan(9_000);
+      expect(gaveUp[i]?.ms).toBeLessThan(3 * 10_000);
+    }
+
+    await way.to(kafka.ports.moved);
+    const stopped = await copying(silence(1), () => process.emit("SIGHUP", "SIGHUP"));
+    expect(stopped.ended).toMatchObject({ code: "STOPPED" });
+    expect(stopped.ms).toBeLessThan(3 * 2_000);
   });
 
   test("a bridge with results to publish stops within seconds, also when the broker is away", async () => {
