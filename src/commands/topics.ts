@@ -38,8 +38,10 @@ async function list({ tools, given, operands }: TopicsCall): Promise<void> {
   if (operands.length > 0) throw wrongUse("that is too much", "topics list [--json]");
   const found = [];
   for (const topic of await tools.topics()) {
-    const facts = await tools.describe(topic);
-    if (facts) found.push({ ...facts, groups: await tools.groups(topic) });
+    const there = await tools.describe(topic);
+    if (there === null) continue;
+    const { known: _, ...facts } = there;
+    found.push({ ...facts, groups: await tools.groups(topic) });
   }
   if (given("json")) return say(JSON.stringify(found, null, 2));
   const rows = found.map(({ topic, shards, copies, messages, bytes, config, groups }) => [

@@ -125,7 +125,7 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
         const messages = offsets.reduce((sum, { high, low }) => sum + Number(BigInt(high) - BigInt(low)), 0);
         return {
           ...{ topic, shards, messages, bytes: null, copies: Math.min(...copies) },
-          config: await configOfTopic(admin, topic),
+          ...(await settingsOfTopic(admin, topic)),
         };
       }),
 
@@ -142,7 +142,7 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
       orInWords(topic, async () => {
         const { admin } = live();
         // The request takes back what it does not name.
-        const all = { ...(await configOfTopic(admin, topic)), ...config };
+        const all = { ...(await settingsOfTopic(admin, topic)).config, ...config };
         const configEntries = Object.entries(all).map(([name, value]) => ({ name, value }));
         const resources = [{ type: TOPIC_RESOURCE, name: topic, configEntries }];
         await admin.alterConfigs({ validateOnly: false, resources });
@@ -216,14 +216,20 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
 
 const numbersTo = (count: number) => Array.from({ length: count }, (_, number) => number);
 
-/** What the topic itself says; what it has from its broker is not its own. */
-async function configOfTopic(admin: Admin, topic: string): Promise<Record<string, string>> {
+/** `config`: what the topic itself says; what it has from its broker is not its own. `known`: what there is to be set at all. */
+async function settingsOfTopic(
+  admin: Admin,
+  topic: string,
+): Promise<{ config: Record<string, string>; known: string[] }> {
   const { resources } = await admin.describeConfigs({
     ...{ includeSynonyms: false, resources: [{ type: TOPIC_RESOURCE, name: topic }] },
   });
   const entries = resources.flatMap(({ configEntries }) => configEntries);
   const own = entries.filter((entry) => entry.configSource === OWN_SETTING && !entry.isSensitive);
-  return Object.fromEntries(own.map(({ configName, configValue }) => [configName, configValue]));
+  return {
+    config: Object.fromEntries(own.map(({ configName, configValue }) => [configName, configValue])),
+    known: entries.map(({ configName }) => configName),
+  };
 }
 
 function consuming(group: string, members: readonly { clientId: string }[]): VigilaneError {

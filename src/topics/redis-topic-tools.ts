@@ -65,7 +65,7 @@ export function createRedisTopicTools(
       const key = topicKey(prefix, topic);
       const shards = Number((await live().hget(metaKey(key), "shards")) ?? 0);
       if (shards === 0) return null;
-      const facts = { topic, shards, copies: 1, messages: 0, bytes: 0, config: null };
+      const facts = { topic, shards, copies: 1, messages: 0, bytes: 0, config: null, known: null };
       for (let shard = 0; shard < shards; shard += 1) {
         facts.messages += await live().xlen(streamKey(key, shard));
         facts.bytes += (await live().memory("USAGE", streamKey(key, shard))) ?? 0;
