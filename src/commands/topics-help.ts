@@ -50,7 +50,7 @@ const TOPICS_COMMANDS = {
     more: [
       "It says first what will come again. A group that is consuming is refused, unless --force: what it has out is taken from",
       "it, and it goes on from there. vigilane-bridge judges nothing again that has an outcome. Outcomes are remembered for",
-      "topicRetentionHours; further back it refuses, unless --again: those groups then get a second outcome.",
+      "the bridges' topicRetentionHours (from their store: REDIS_URL or --data, else this command's own); further back it refuses, unless --again: those groups then get a second outcome.",
     ],
   },
   copy: {

@@ -107,6 +107,14 @@ describe.each([
     expect([refused.code, refused.out]).toEqual([1, expect.stringMatching(/2 messages come again.*it is consuming/s)]);
     expect(refused.err).toMatch(/is consuming: .*GROUP_CONSUMING.*--force/);
     await consumer.close();
+    const asBridge = ["--group", "readers", "--bridge-group", "readers", "--to", "2h", "--topic", wire];
+    const unknown = await run("topics", "rewind", ...asBridge);
+    expect([unknown.code, unknown.err]).toEqual([
+      2,
+      expect.stringMatching(
+        /not known here.*this command counts.*remembered for 1 h \(topicRetentionHours\).*--again/s,
+      ),
+    ]);
     expect((await rewind()).code).toBe(0);
     expect((await run("topics", "lag", wire)).out).toMatch(/GROUP +TOPIC.*\nreaders +t-\S+ +2 +\d+\.\d +0 +nobody\n/);
 
