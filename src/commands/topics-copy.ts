@@ -7,8 +7,9 @@ import { copyTopic } from "../topics/copy-topic.ts";
 import type { Places } from "../topics/topic-log.ts";
 import { readWhen, showBytes, showCount } from "./quantities.ts";
 import { needOperands, remark, say, type TopicsCall, topicThere, wrongUse } from "./topics-call.ts";
+import { topicsUsage } from "./topics-help.ts";
 
-const USAGE = "topics copy FROM TO [--from TIME] [--progress FILE]";
+const USAGE = topicsUsage("copy");
 const TOLD_MS = 1_000;
 
 const Progress = z.object({ from: z.string(), to: z.string(), places: z.array(z.string()) });

@@ -100,6 +100,8 @@ export const isTopicsCommand = (text: string | undefined): text is TopicsCommand
 export const isDlqCommand = (text: string | undefined): text is DlqCommand =>
   text !== undefined && Object.hasOwn(DLQ_COMMANDS, text);
 
+export const topicsUsage = (command: TopicsCommand) => TOPICS_COMMANDS[command].usage;
+
 export const topicsHelp = (command: string | undefined) =>
   helpOf("topics", TOPICS_COMMANDS, isTopicsCommand(command) ? TOPICS_COMMANDS[command] : undefined);
 export const dlqHelp = (command: string | undefined) =>

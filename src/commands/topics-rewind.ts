@@ -7,8 +7,9 @@ import { comparePositions, type Places } from "../topics/topic-log.ts";
 import type { GroupFacts } from "../topics/topic-tools.ts";
 import { readWhen, showCount, showDuration, showTime } from "./quantities.ts";
 import { remark, say, type TopicsCall, topicThere, wrongUse } from "./topics-call.ts";
+import { topicsUsage } from "./topics-help.ts";
 
-const USAGE = "topics rewind --group GROUP --to TIME [--topic TOPIC] [--dry-run] [--force] [--again]";
+const USAGE = topicsUsage("rewind");
 const HOUR_MS = 3_600_000;
 
 export async function rewind(call: TopicsCall): Promise<void> {

@@ -185,6 +185,7 @@ test("wrong use, an unknown topic, and who is away are named, with their exit co
     [["topics", "burn"], env, 2, /no command "burn"/],
     [["topics", "create", "--file", file], env, 2, /topics\.yaml:2:36: topics\.detection-results\.partitions/],
     [["topics", "copy", "one"], env, 2, /something is missing .*Usage: vigilane topics copy FROM TO/],
+    [["topics", "tail"], env, 2, /Usage: vigilane topics tail TOPIC .*--no-follow.*--whole/],
     [["topics", "tail", "none"], env, 1, /there is no topic none.*TOPIC_UNKNOWN/],
     [["topics", "list"], { VIGILANE_DATA: "/nowhere" }, 2, /neither KAFKA_BROKERS nor a REDIS_URL/],
     [
