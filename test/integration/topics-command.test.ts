@@ -3,9 +3,13 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { help } from "../../src/commands/help.ts";
+import { PREFIX } from "../../src/queues/lua-scripts.ts";
+import { RECORD_SPARE_MS } from "../../src/queues/outcomes-known.ts";
 import { Settings } from "../../src/settings.ts";
+import { writeRunFile } from "../../src/supervisor/run-file.ts";
 import { openTopicLog } from "../../src/topics/open-topic-log.ts";
 import { deadLetterTopic, TOPICS } from "../../src/topics/topic-log.ts";
 import { brokerThere, someKafka } from "../support/kafka.ts";
@@ -49,6 +53,21 @@ async function scene(place: Place) {
   const reader = (topic: string = TOPICS.detections) =>
     new TopicReader(log, topic, { group: "readers", consumer: "a" });
   return { wire, log, run, reader };
+}
+
+/** With brokers alone the bridges' store is that of the vigilane on the data folder, if it works on these brokers. */
+async function expectBridgesFigure({ settings }: Place, rewind: (data: string) => Promise<Said>): Promise<void> {
+  const store = await startRedis();
+  onTestFinished(() => store.stop());
+  const redis = new Redis(store.url);
+  await redis.hset(`${PREFIX}settings`, "recordMs", 1_800_000 + RECORD_SPARE_MS);
+  redis.disconnect();
+  const data = folder();
+  const runs = { pid: process.pid, redisUrl: store.url, s3Bucket: null, gatewayUrl: null, startedAt: "" };
+  writeRunFile(data, { ...runs, kafkaBrokers: [...(settings.kafkaBrokers ?? [])] });
+  expect((await rewind(data)).err).toMatch(/remembered for 30 min \(topicRetentionHours of the bridges\)/);
+  writeRunFile(data, { ...runs, kafkaBrokers: ["elsewhere:9092"] });
+  expect((await rewind(data)).err).toMatch(/not known here.*remembered for 1 h /s);
 }
 
 const message = (key: string, value: string | Buffer) => ({ key, value: Buffer.from(value) });
@@ -115,6 +134,7 @@ describe.each([
         /not known here.*this command counts.*remembered for 1 h \(topicRetentionHours\).*--again/s,
       ),
     ]);
+    if (kafka) await expectBridgesFigure(place, (data) => run("topics", "rewind", ...asBridge, "--data", data));
     expect((await rewind()).code).toBe(0);
     expect((await run("topics", "lag", wire)).out).toMatch(/GROUP +TOPIC.*\nreaders +t-\S+ +2 +\d+\.\d +0 +nobody\n/);
 
