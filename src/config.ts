@@ -86,15 +86,18 @@ export function loadSettings(
     }
   }
   if (faults.length > 0 || !parsed.success) {
-    throw new VigilaneError(
-      "SETTINGS_INVALID",
-      `${faults.length} setting${faults.length === 1 ? " is" : "s are"} wrong:\n  - ${faults.join("\n  - ")}`,
-    );
+    throw wrongSettings(faults);
   }
   const settings = parsed.data;
   settings.data = resolve(settings.data);
   settings.cache = resolve(settings.cache);
   return { settings, origins, operands, own };
+}
+
+/** One SETTINGS_INVALID of all that is wrong. `remedy`: another one than to look at each setting. */
+export function wrongSettings(faults: readonly string[], remedy?: string): VigilaneError {
+  const what = `${faults.length} ${faults.length === 1 ? "setting is" : "settings are"} wrong`;
+  return new VigilaneError("SETTINGS_INVALID", `${what}:\n  - ${faults.join("\n  - ")}`, { ...(remedy && { remedy }) });
 }
 
 /** The environment that makes a child process read the same settings. */

@@ -14,6 +14,8 @@ const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"
 /** A host's name or address as a Host header has it, with or without a port: cams.example.org, [::1]:8800. */
 export const HOST_NAME = /^(\[[0-9a-f:.]+\]|[^:/?#@[\]\s]+)(:\d{1,5})?$/i;
 
+const isPort = (text: string | undefined) => Number(text) >= 1 && Number(text) <= 65_535;
+
 /** Cache for downloads, outside any repository: XDG on Linux and others, the system's own places on macOS and Windows. */
 export function defaultCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   if (env.XDG_CACHE_HOME) return join(env.XDG_CACHE_HOME, "vigilane");
@@ -76,7 +78,14 @@ export const Settings = z.object({
       "How the store that we start ourselves runs: redis (redis-server or valkey-server on the PATH), wasm (in memory), or auto: redis when it is there.",
     ),
   kafkaBrokers: list()
-    .pipe(z.array(z.string().regex(/^[^\s:/]+:\d{1,5}$|^\[[0-9a-f:.]+\]:\d{1,5}$/i, "has to be host:port")))
+    .pipe(
+      z.array(
+        z
+          .string()
+          .regex(/^[^\s:/]+:\d{1,5}$|^\[[0-9a-f:.]+\]:\d{1,5}$/i, "has to be host:port")
+          .refine((broker) => isPort(/\d+$/.exec(broker)?.[0]), "has to be host:port, with a port of 1 to 65535"),
+      ),
+    )
     .default([])
     .describe(
       "Kafka or Redpanda brokers (host:port,host:port) that keep the topics; some of them are enough. Default none: the topics are in the store.",

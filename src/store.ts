@@ -47,6 +47,26 @@ export async function connectStore(
   return redis;
 }
 
+const ANSWER_MS = 5_000;
+
+/** For somebody who sits before it: rejects with STORE_AWAY when no store answers within seconds. */
+export async function connectStoreSoon(redisUrl: string, context: Context, stopped: AbortSignal): Promise<Redis> {
+  const late = new AbortController();
+  const connected = new AbortController();
+  void context.clock
+    .sleep(ANSWER_MS, connected.signal)
+    .then(() => late.abort())
+    .catch(() => {});
+  try {
+    return await connectStore(redisUrl, context, {}, AbortSignal.any([stopped, late.signal]));
+  } catch (error) {
+    if (!late.signal.aborted) throw error;
+    throw new VigilaneError("STORE_AWAY", `no store answers within ${ANSWER_MS / 1_000} s`, { cause: error });
+  } finally {
+    connected.abort();
+  }
+}
+
 /** A Redis that is not our store: that of an older system's readers. Whatever asks it goes on without where it is not well. */
 export interface Beside {
   /**

@@ -55,17 +55,22 @@ async function show(call: TopicsCall): Promise<void> {
   }
 }
 
-async function retry(call: TopicsCall): Promise<void> {
+async function retry(call: TopicsCall): Promise<number> {
   const { topic, letters } = await selected(call, "dlq retry TOPIC (ID… | --all | --code CODE | --key KEY)");
-  if (letters.length === 0) return remark("There are no such dead letters.");
+  if (letters.length === 0) {
+    remark("There are no such dead letters.");
+    return 0;
+  }
   const parts = { log: await call.log(), tools: call.tools };
   for (const to of new Set(letters.map(({ from }) => from.topic))) await topicThere(call, to);
-  await retryLetters(parts, letters, (done) => {
+  const progress = (done: number) => {
     if (done < letters.length) remark(`${done} of ${letters.length} …`);
-  });
+  };
+  const done = await retryLetters(parts, letters, progress, call.signal);
   await tidy(parts, topic, call.context, call.signal);
   const where = [...new Set(letters.map(({ from }) => from.topic))].join(" and ");
-  say(`${letters.length} retried: published to ${where}.`);
+  say(`${done} retried: published to ${where}.`);
+  return exitCodeOf(done, letters);
 }
 
 async function purge(call: TopicsCall): Promise<number> {
@@ -79,10 +84,16 @@ async function purge(call: TopicsCall): Promise<number> {
     return 2;
   }
   const parts = { log: await call.log(), tools: call.tools };
-  await purgeLetters(parts, letters);
+  const done = await purgeLetters(parts, letters, call.signal);
   await tidy(parts, topic, call.context, call.signal);
-  say(`${letters.length} purged.`);
-  return 0;
+  say(`${done} purged.`);
+  return exitCodeOf(done, letters);
+}
+
+function exitCodeOf(done: number, letters: readonly DeadLetter[]): number {
+  if (done === letters.length) return 0;
+  say(`It was stopped; ${letters.length - done} are left.`);
+  return 1;
 }
 
 /** By id, or by what they have in common; nothing at all is no selection. */
@@ -92,6 +103,8 @@ async function selected(call: TopicsCall, usage: string): Promise<{ topic: strin
   if (name === undefined || ids.length > 0 === some) throw wrongUse("say which: ids, or --all, --code, --key", usage);
   const topic = await deadTopicOf(call, name);
   const letters = await lettersOf(call, topic);
+  // Then they are not all.
+  if (call.signal.aborted) throw new VigilaneError("STOPPED", "it was stopped before anything was changed");
   return { topic, letters: ids.length > 0 ? byId(letters, ids) : letters.filter(matching(call)) };
 }
 

@@ -1,8 +1,7 @@
 /** `vigilane load`: offers detections of cameras that are none to the running system, and reports what became of them. */
 import { writeFileSync } from "node:fs";
-import { type LoadedSettings, loadSettings } from "../config.ts";
+import { type LoadedSettings, loadSettings, wrongSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
-import { VigilaneError } from "../errors.ts";
 import { loadKeySet } from "../keys/load-key-set.ts";
 import { Acquired } from "../lifecycle.ts";
 import { ensureLoadCrops } from "../roles/load-crops.ts";
@@ -106,9 +105,7 @@ export function offerOf({ settings, origins, own }: Pick<LoadedSettings, "settin
     arrivals: own.constant === true ? "constant" : "poisson",
     seed: number("seed", own.seed, DEFAULTS.seed, 0),
   };
-  if (faults.length > 0) {
-    throw new VigilaneError("SETTINGS_INVALID", `${faults.length} settings are wrong:\n  - ${faults.join("\n  - ")}`);
-  }
+  if (faults.length > 0) throw wrongSettings(faults);
   return offer;
 }
 

@@ -2,7 +2,7 @@
 import { randomInt } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { z } from "zod";
-import { type LoadedSettings, loadSettings } from "../config.ts";
+import { type LoadedSettings, loadSettings, wrongSettings } from "../config.ts";
 import { type Context, createLogger, systemClock } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { onStopSignals } from "../supervisor/stop-signals.ts";
@@ -87,9 +87,7 @@ export function planOf({ own, operands }: Pick<LoadedSettings, "own" | "operands
     }),
   ];
   if (faults.length > 0 || !read.success) {
-    throw new VigilaneError("SETTINGS_INVALID", `${faults.length} settings are wrong:\n  - ${faults.join("\n  - ")}`, {
-      remedy: "vigilane pipeline-test --help",
-    });
+    throw wrongSettings(faults, "vigilane pipeline-test --help");
   }
   return { ...read.data, seed: randomInt(1_000_000) };
 }

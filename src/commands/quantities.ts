@@ -26,15 +26,20 @@ export function showDuration(ms: number): string {
 
 export const showTime = (ms: number) => (Number.isFinite(ms) && ms > 0 ? new Date(ms).toISOString() : "unknown");
 
-/** "earliest", "latest", an ISO 8601 time (UTC where it says nothing else), or how long ago: 90s, 10m, 2h, 1d. */
+/**
+ * "earliest", "latest", an ISO 8601 time (UTC where it says nothing else), or how long ago: 90s, 10m, 2h, 1d. Before 1970 there
+ * was no message, and Kafka has other meanings for negative times: that is the earliest.
+ */
 export function readWhen(flag: string, text: string, nowMs: number): number | "earliest" | "latest" {
   if (text === "earliest" || text === "latest") return text;
   const [, number, unit] = /^(\d+(?:\.\d+)?)([smhd])$/.exec(text) ?? [];
-  if (number !== undefined) return nowMs - Number(number) * UNITS_MS[unit as keyof typeof UNITS_MS];
+  if (number !== undefined) return since1970(nowMs - Number(number) * UNITS_MS[unit as keyof typeof UNITS_MS]);
   const iso = /^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$/.exec(text);
   const at = iso ? Date.parse(iso[1] === undefined || iso[4] !== undefined ? text : `${text}Z`) : Number.NaN;
-  if (Number.isFinite(at)) return at;
+  if (Number.isFinite(at)) return since1970(at);
   throw new VigilaneError("SETTINGS_INVALID", `flag --${flag}: ${JSON.stringify(text)} is no time`, {
     remedy: "Write earliest, latest, a time such as 2026-01-31T12:00:00Z, or how long ago: 90s, 10m, 2h, 1d.",
   });
 }
+
+const since1970 = (ms: number) => (ms < 0 ? "earliest" : ms);

@@ -10,6 +10,7 @@ import { type TopicNames, wireName } from "../topic-names.ts";
 import { openTopicLog, openTopicTools } from "../topics/open-topic-log.ts";
 import type { TopicLog } from "../topics/topic-log.ts";
 import type { TopicTools } from "../topics/topic-tools.ts";
+import { givingUp } from "./giving-up.ts";
 import { runningSystem } from "./running-system.ts";
 
 export interface TopicsCall {
@@ -22,7 +23,7 @@ export interface TopicsCall {
   given(name: string): boolean;
   names: TopicNames;
   tools: TopicTools;
-  /** Opened where it is needed. */
+  /** Opened where it is needed. It waits for nobody as long as a role does (giving-up.ts). */
   log(): Promise<TopicLog>;
   context: Context;
   /** Ctrl-C, or SIGTERM. */
@@ -46,6 +47,8 @@ export async function withTopics(
   process.stdout.on("error", () => stop.abort()); // whoever read us has left (`| head`)
   const acquired = new Acquired();
   const { redisUrl = "" } = settings;
+  const inStore = settings.kafkaBrokers.length === 0;
+  const openLog = () => openTopicLog(settings, redisUrl, context, { visits: true });
   let opened: Promise<TopicLog> | undefined;
   try {
     const tools = await acquired.start(openTopicTools(settings, redisUrl, context));
@@ -53,13 +56,22 @@ export async function withTopics(
       ...{ settings, operands, tools, context, signal: stop.signal, names: settings },
       flag: (name) => (typeof own[name] === "string" ? own[name] : undefined),
       given: (name) => own[name] === true,
-      log: () => (opened ??= acquired.start(openTopicLog(settings, redisUrl, context, { visits: true }))),
+      log: () => (opened ??= acquired.start(givingUp(openLog(), { inStore, signal: stop.signal }, context))),
     });
     return typeof code === "number" ? code : 0;
+  } catch (error) {
+    throw toCommand(error);
   } finally {
     await acquired.unwind(context);
     offSignals();
   }
+}
+
+/** Who is away to a running role comes back to it by itself; a command has ended. */
+function toCommand(error: unknown): unknown {
+  if (!(error instanceof VigilaneError) || (error.code !== "BROKER_AWAY" && error.code !== "STORE_AWAY")) return error;
+  const what = error.code === "BROKER_AWAY" ? "the Kafka broker again, or correct KAFKA_BROKERS" : "Redis again";
+  return new VigilaneError(error.code, error.message, { cause: error, remedy: `Start ${what}; then run this again.` });
 }
 
 /** The settings with the store that the topics are in: REDIS_URL, else what runs on the data folder. With brokers none is needed. */

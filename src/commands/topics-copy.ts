@@ -1,14 +1,15 @@
 /** `vigilane topics copy`: what a topic has now goes to another one. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { z } from "zod";
-import { VigilaneError } from "../errors.ts";
+import { errorCode, VigilaneError } from "../errors.ts";
 import { wireName } from "../topic-names.ts";
 import { copyTopic } from "../topics/copy-topic.ts";
 import type { Places } from "../topics/topic-log.ts";
 import { readWhen, showBytes, showCount } from "./quantities.ts";
 import { needOperands, remark, say, type TopicsCall, topicThere, wrongUse } from "./topics-call.ts";
+import { topicsUsage } from "./topics-help.ts";
 
-const USAGE = "topics copy FROM TO [--from TIME] [--progress FILE]";
+const USAGE = topicsUsage("copy");
 const TOLD_MS = 1_000;
 
 const Progress = z.object({ from: z.string(), to: z.string(), places: z.array(z.string()) });
@@ -27,11 +28,16 @@ export async function copy(call: TopicsCall): Promise<number> {
   await log.ensureTopic(to);
   const ends = await log.ends(from);
   let toldMs = context.clock.monotonicMs();
-  const copied = await copyTopic({ log, tools }, { from, to, start, ends }, context, signal, (so) => {
+  let copied = { messages: 0, bytes: 0 };
+  const copying = copyTopic({ log, tools }, { from, to, start, ends }, context, signal, (so) => {
+    copied = so;
     if (file !== undefined) writeFileSync(file, `${JSON.stringify({ from, to, places: so.places })}\n`);
     if (context.clock.monotonicMs() - toldMs < TOLD_MS) return;
     toldMs = context.clock.monotonicMs();
     remark(`${showCount(so.messages)} messages, ${showBytes(so.bytes)} …`);
+  });
+  await copying.catch((error: unknown) => {
+    if (errorCode(error) !== "STOPPED" || !signal.aborted) throw error;
   });
   say(`${showCount(copied.messages)} messages (${showBytes(copied.bytes)}) of ${from} were copied to ${to}.`);
   if (!signal.aborted) return 0;

@@ -6,13 +6,14 @@ import type { TopicTools, TopicWish } from "../topics/topic-tools.ts";
 import { readTopicsFile } from "../topics/topics-file.ts";
 import { showBytes, showDuration } from "./quantities.ts";
 import { say, type TopicsCall, wrongUse } from "./topics-call.ts";
+import { topicsUsage } from "./topics-help.ts";
 
 const HERE = "redpanda/topics.yaml";
 /** Two folders up from the sources, three from the server's own build. */
 const OURS = ["../../redpanda/topics.yaml", "../../../redpanda/topics.yaml"];
 
 export async function create({ tools, names, flag, given, operands }: TopicsCall): Promise<void> {
-  if (operands.length > 0) throw wrongUse("that is too much", "topics create [--file FILE] [--dry-run] [--apply]");
+  if (operands.length > 0) throw wrongUse("that is too much", topicsUsage("create"));
   const wishes = readTopicsFile(flag("file") ?? defaultFile(), names);
   const [dry, apply] = [given("dry-run"), given("apply")];
   const brokers = await tools.brokers();

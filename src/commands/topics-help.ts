@@ -50,7 +50,7 @@ const TOPICS_COMMANDS = {
     more: [
       "It says first what will come again. A group that is consuming is refused, unless --force: what it has out is taken from",
       "it, and it goes on from there. vigilane-bridge judges nothing again that has an outcome. Outcomes are remembered for",
-      "topicRetentionHours; further back it refuses, unless --again: those groups then get a second outcome.",
+      "the bridges' topicRetentionHours (from their store: REDIS_URL or --data, else this command's own); further back it refuses, unless --again: those groups then get a second outcome.",
     ],
   },
   copy: {
@@ -99,6 +99,8 @@ export const isTopicsCommand = (text: string | undefined): text is TopicsCommand
   text !== undefined && Object.hasOwn(TOPICS_COMMANDS, text);
 export const isDlqCommand = (text: string | undefined): text is DlqCommand =>
   text !== undefined && Object.hasOwn(DLQ_COMMANDS, text);
+
+export const topicsUsage = (command: TopicsCommand) => TOPICS_COMMANDS[command].usage;
 
 export const topicsHelp = (command: string | undefined) =>
   helpOf("topics", TOPICS_COMMANDS, isTopicsCommand(command) ? TOPICS_COMMANDS[command] : undefined);

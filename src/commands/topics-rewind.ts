@@ -1,11 +1,15 @@
 /** `vigilane topics rewind`: lets a group read again from a time on, or skip up to one. */
 import { VigilaneError } from "../errors.ts";
+import { outcomesKnownMs } from "../queues/outcomes-known.ts";
+import { connectStoreSoon } from "../store.ts";
+import { readRunFile } from "../supervisor/run-file.ts";
 import { comparePositions, type Places } from "../topics/topic-log.ts";
 import type { GroupFacts } from "../topics/topic-tools.ts";
 import { readWhen, showCount, showDuration, showTime } from "./quantities.ts";
-import { say, type TopicsCall, topicThere, wrongUse } from "./topics-call.ts";
+import { remark, say, type TopicsCall, topicThere, wrongUse } from "./topics-call.ts";
+import { topicsUsage } from "./topics-help.ts";
 
-const USAGE = "topics rewind --group GROUP --to TIME [--topic TOPIC] [--dry-run] [--force] [--again]";
+const USAGE = topicsUsage("rewind");
 const HOUR_MS = 3_600_000;
 
 export async function rewind(call: TopicsCall): Promise<void> {
@@ -16,7 +20,7 @@ export async function rewind(call: TopicsCall): Promise<void> {
   const nowMs = context.clock.nowMs();
   const at = readWhen("to", to, nowMs);
   const { topic, group } = await find(call, name);
-  if (!given("again")) refuseForgotten(call, group.group, at, nowMs);
+  if (!given("again")) await refuseForgotten(call, group.group, at, nowMs);
   const places = await tools.placesAt(topic, at);
   say(inWords(call, topic, group, places, typeof at === "number" ? showTime(at) : `the ${at} message`));
   if (group.consumers.length > 0) {
@@ -46,18 +50,43 @@ async function find(call: TopicsCall, name: string): Promise<{ topic: string; gr
 }
 
 /**
- * Admission knows what it has admitted for topicRetentionHours after its outcome: of what is older a group would get a
- * second outcome.
+ * Admission knows what it has admitted for topicRetentionHours, as the bridges are set, after its outcome: of what is older a
+ * group would get a second outcome.
  */
-function refuseForgotten({ settings }: TopicsCall, group: string, at: number | string, nowMs: number): void {
+async function refuseForgotten(call: TopicsCall, group: string, at: number | string, nowMs: number): Promise<void> {
+  const { settings } = call;
   if (group !== settings.bridgeGroup || at === "latest") return;
-  const knownMs = settings.topicRetentionHours * HOUR_MS;
+  const toldMs = await toldByBridges(call);
+  const knownMs = toldMs ?? settings.topicRetentionHours * HOUR_MS;
+  if (toldMs === null) {
+    remark(
+      "How long the bridges remember outcomes is not known here (no store of theirs): topicRetentionHours of this command counts.",
+    );
+  }
   if (typeof at === "number" && nowMs - at <= knownMs) return;
   throw new VigilaneError(
     "SETTINGS_INVALID",
-    `outcomes are remembered for ${showDuration(knownMs)} (topicRetentionHours): groups from before that would get a second one`,
+    `outcomes are remembered for ${showDuration(knownMs)} (topicRetentionHours${toldMs === null ? "" : " of the bridges"}): groups from before that would get a second one`,
     { remedy: "Give a later --to; or --again, if a second outcome for those groups is what you want." },
   );
+}
+
+/** Ms, from the bridges' store; null: there is none to be asked, or no bridge has been on it. */
+async function toldByBridges({ settings, context, signal }: TopicsCall): Promise<number | null> {
+  const url = settings.redisUrl ?? storeBeside(settings);
+  if (url === undefined) return null;
+  const redis = await connectStoreSoon(url, context, signal);
+  try {
+    return await outcomesKnownMs(redis);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** That of the vigilane on the data folder, where it works on these brokers. */
+function storeBeside({ data, kafkaBrokers }: TopicsCall["settings"]): string | undefined {
+  const run = readRunFile(data);
+  return run?.kafkaBrokers.some((broker) => kafkaBrokers.includes(broker)) ? run.redisUrl : undefined;
 }
 
 function inWords(

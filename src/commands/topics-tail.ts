@@ -5,10 +5,11 @@ import type { TopicMessage } from "../topics/topic-log.ts";
 import { messageToJson, messageToText } from "./message-view.ts";
 import { readWhen } from "./quantities.ts";
 import { countOf, needOperands, say, type TopicsCall, topicThere } from "./topics-call.ts";
+import { topicsUsage } from "./topics-help.ts";
 
 export async function tail(call: TopicsCall): Promise<void> {
   const { tools, context, flag, given, signal } = call;
-  const [name = ""] = needOperands(call, 1, "topics tail TOPIC [--from TIME] [--count N] [--key KEY] [--json]");
+  const [name = ""] = needOperands(call, 1, topicsUsage("tail"));
   const topic = await topicThere(call, name);
   const most = countOf(call, "count") ?? Number.POSITIVE_INFINITY;
   const from = readWhen("from", flag("from") ?? (given("no-follow") ? "earliest" : "latest"), context.clock.nowMs());

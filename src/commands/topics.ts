@@ -6,7 +6,7 @@ import { table } from "./table.ts";
 import { remark, say, type TopicsCall, topicThere, withTopics, wrongUse } from "./topics-call.ts";
 import { copy } from "./topics-copy.ts";
 import { create } from "./topics-create.ts";
-import { isTopicsCommand, type TopicsCommand, topicsHelp } from "./topics-help.ts";
+import { isTopicsCommand, type TopicsCommand, topicsHelp, topicsUsage } from "./topics-help.ts";
 import { rewind } from "./topics-rewind.ts";
 import { tail } from "./topics-tail.ts";
 
@@ -35,11 +35,13 @@ export async function topics(argv: readonly string[]): Promise<number> {
 }
 
 async function list({ tools, given, operands }: TopicsCall): Promise<void> {
-  if (operands.length > 0) throw wrongUse("that is too much", "topics list [--json]");
+  if (operands.length > 0) throw wrongUse("that is too much", topicsUsage("list"));
   const found = [];
   for (const topic of await tools.topics()) {
-    const facts = await tools.describe(topic);
-    if (facts) found.push({ ...facts, groups: await tools.groups(topic) });
+    const there = await tools.describe(topic);
+    if (there === null) continue;
+    const { known: _, ...facts } = there;
+    found.push({ ...facts, groups: await tools.groups(topic) });
   }
   if (given("json")) return say(JSON.stringify(found, null, 2));
   const rows = found.map(({ topic, shards, copies, messages, bytes, config, groups }) => [
@@ -60,7 +62,7 @@ function retentionOf(config: Readonly<Record<string, string>> | null): string {
 
 async function lag(call: TopicsCall): Promise<void> {
   const { tools, flag, given, names, operands, context, signal } = call;
-  if (operands.length > 1) throw wrongUse("that is too much", "topics lag [TOPIC] [--group GROUP] [--watch] [--json]");
+  if (operands.length > 1) throw wrongUse("that is too much", topicsUsage("lag"));
   const [only] = operands;
   if (only !== undefined) await topicThere(call, only);
   do {

@@ -17,6 +17,7 @@ import { type Acquired, during, loop, service } from "../lifecycle.ts";
 import { KEYS } from "../names.ts";
 import { FAILED_JOB_AGE_MS } from "../queues/assessment-queue.ts";
 import { createAssessmentQueues } from "../queues/bullmq-assessment-queue.ts";
+import { RECORD_SPARE_MS } from "../queues/outcomes-known.ts";
 import { createQuota } from "../queues/redis-quota.ts";
 import { createWaitingRoom } from "../queues/redis-waiting-room.ts";
 import { bindToRun } from "../queues/store-forgot.ts";
@@ -83,7 +84,7 @@ export function createBridge(settings: Settings, context: Context): RoleService 
     const room = createWaitingRoom(redis, { maxWaiting: settings.maxWaiting });
     const queues = acquired.add(createAssessmentQueues(redis), "queues", (q) => q.close());
     const lives = {
-      recordMs: settings.topicRetentionHours * HOUR_MS + 2 * 60_000,
+      recordMs: settings.topicRetentionHours * HOUR_MS + RECORD_SPARE_MS,
       failedRecordMs: FAILED_JOB_AGE_MS,
       imageMs: HOUR_MS,
     };

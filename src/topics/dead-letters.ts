@@ -58,14 +58,17 @@ export async function readDeadLetters(
 
 /**
  * Publishes these to the topics where they stood, then settles them. Killed in between, some of them may be retried twice.
- * Rejects with why when some were refused; the others are settled.
+ * Rejects with why when some were refused; the others are settled. Resolves with how many it has retried: fewer, of the first,
+ * when `signal` aborted.
  */
 export async function retryLetters(
   parts: Parts,
   letters: readonly DeadLetter[],
   progress: (done: number) => void,
-): Promise<void> {
+  signal?: AbortSignal,
+): Promise<number> {
   for (let done = 0; done < letters.length; done += SETTLED_AT_ONCE) {
+    if (signal?.aborted) return done;
     const some = letters.slice(done, done + SETTLED_AT_ONCE);
     const published = await Promise.allSettled(
       some.map(({ from, original }) => parts.log.publish(from.topic, [original])),
@@ -79,12 +82,20 @@ export async function retryLetters(
     if (refused) throw refused.reason;
     progress(done + some.length);
   }
+  return letters.length;
 }
 
-export async function purgeLetters(parts: Parts, letters: readonly DeadLetter[]): Promise<void> {
+/** Resolves with how many it has purged: fewer, of the first, when `signal` aborted. */
+export async function purgeLetters(
+  parts: Parts,
+  letters: readonly DeadLetter[],
+  signal?: AbortSignal,
+): Promise<number> {
   for (let done = 0; done < letters.length; done += SETTLED_AT_ONCE) {
+    if (signal?.aborted) return done;
     await settle(parts, letters.slice(done, done + SETTLED_AT_ONCE), "purged");
   }
+  return letters.length;
 }
 
 /** Deletes for good what is settled from the beginning on. */

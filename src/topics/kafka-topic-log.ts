@@ -7,7 +7,15 @@ import { errorCode, VigilaneError } from "../errors.ts";
 import { abortOf, service, within } from "../lifecycle.ts";
 import { refusalOf } from "./ask-kafka.ts";
 import { keyOf } from "./foreign-record.ts";
-import { type Admin, createKafka, isRefusal, type Kafka, KafkaCluster, wordsOf } from "./kafka-client.ts";
+import {
+  type Admin,
+  createKafka,
+  isRefusal,
+  type Kafka,
+  KafkaCluster,
+  kafkaErrorType,
+  wordsOf,
+} from "./kafka-client.ts";
 import { endsOnKafka } from "./kafka-ends.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
 import { clientIdOf, groupIdOf } from "./kafka-membership.ts";
@@ -114,15 +122,16 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
     started = at;
   });
 
-  /** Again and again until it succeeds, is refused, or `signal` aborts. */
+  /** Again and again until it succeeds, is refused, or `signal` aborts. `failed`: told of each failure before the next try. */
   async function untilDone<T>(
     { trouble, signal }: Pick<Started, "trouble" | "signal">,
     what: string,
     work: () => Promise<T>,
+    failed?: (why: VigilaneError) => void,
   ): Promise<T> {
     for (let failures = 1; ; failures += 1) {
       try {
-        return await work();
+        return await trouble.watch(work());
       } catch (error) {
         signal.throwIfAborted();
         if (error instanceof TypeError || errorCode(error) === "STOPPED") throw error;
@@ -131,16 +140,19 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
         if (isRefusal(error)) throw new VigilaneError("BROKER_REFUSED", `${what}: ${cause}`, { cause: error });
         log.debug({ what, failures, cause }, "Kafka failed, will be asked again");
         if (failures > 1) trouble.noticed();
+        const code = kafkaErrorType(error) === undefined ? "BROKER_AWAY" : "BROKER_REFUSED";
+        failed?.(new VigilaneError(code, `${what}: ${cause}`, { cause: error }));
         const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures, 10));
         await clock.sleep(backoffMs, signal).catch(() => {});
       }
     }
   }
 
-  async function prepare(topic: string): Promise<number> {
+  async function prepare(topic: string, failed?: (why: VigilaneError) => void): Promise<number> {
     const at = live();
     if (!/^[A-Za-z0-9._-]{1,200}$/.test(topic)) throw new TypeError(`${topic} is no name of a topic`);
-    const count = await untilDone(at, `looking for ${topic}`, () => ensureKafkaTopic(at.admin, topic, settings));
+    const ensured = () => ensureKafkaTopic(at.admin, topic, settings);
+    const count = await untilDone(at, `looking for ${topic}`, ensured, failed);
     at.partitions.set(topic, { count, atMs: clock.monotonicMs() });
     return count;
   }
@@ -190,8 +202,8 @@ export function createKafkaTopicLog(settings: KafkaTopicSettings, context: Conte
   return {
     ...base,
 
-    async ensureTopic(topic) {
-      await prepare(topic);
+    async ensureTopic(topic, failed) {
+      await prepare(topic, failed);
     },
 
     async publish(topic, messages) {

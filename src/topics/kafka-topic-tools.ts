@@ -2,6 +2,7 @@
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { service, within } from "../lifecycle.ts";
+import { refusalOf } from "./ask-kafka.ts";
 import {
   type Admin,
   createKafka,
@@ -19,6 +20,7 @@ import { idsOfReaders, namesOfGroups, placesOfGroup } from "./kafka-groups.ts";
 import { lagOnKafka } from "./kafka-lag.ts";
 import { MOVED_BY_HAND } from "./kafka-marks.ts";
 import { groupIdOf } from "./kafka-membership.ts";
+import { probeKafka } from "./kafka-probe.ts";
 import { createKafkaTopic, growKafkaTopic, kafkaConfigOf, partitionsOf } from "./kafka-topics.ts";
 import type { Places } from "./topic-log.ts";
 import type { GroupFacts, TopicFacts, TopicTools } from "./topic-tools.ts";
@@ -38,6 +40,7 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
   };
 
   const base = service("tools of the topics on Kafka", context, async (acquired) => {
+    await probeKafka(connection, clock); // tells what is wrong, where kafkajs says that nobody answers
     const { kafka, hangUp } = createKafka(connection, "vigilane-tools", context);
     acquired.add(kafka, "connections", hangUp);
     const admin = acquired.add(kafka.admin(), "admin client", (a) =>
@@ -52,6 +55,16 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
       started = undefined;
     });
   });
+
+  function inWords(error: unknown, what: string): unknown {
+    if (error instanceof VigilaneError && error.code !== "TIMED_OUT") return error;
+    const why = `${what}: ${error instanceof Error ? error.message : String(error)}`;
+    if (isRefusal(error)) return new VigilaneError("BROKER_REFUSED", why, { cause: error });
+    const notLetIn = refusalOf(error, connection);
+    if (notLetIn !== undefined) return notLetIn;
+    if (kafkaErrorType(error) !== undefined) return new Error(why, { cause: error });
+    return new VigilaneError("BROKER_AWAY", why, { cause: error });
+  }
 
   /** Again, for a while, where the broker says that it passes; every request of ours may be repeated. */
   async function orInWords<T>(what: string, work: () => Promise<T>): Promise<T> {
@@ -112,7 +125,7 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
         const messages = offsets.reduce((sum, { high, low }) => sum + Number(BigInt(high) - BigInt(low)), 0);
         return {
           ...{ topic, shards, messages, bytes: null, copies: Math.min(...copies) },
-          config: await configOfTopic(admin, topic),
+          ...(await settingsOfTopic(admin, topic)),
         };
       }),
 
@@ -129,7 +142,7 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
       orInWords(topic, async () => {
         const { admin } = live();
         // The request takes back what it does not name.
-        const all = { ...(await configOfTopic(admin, topic)), ...config };
+        const all = { ...(await settingsOfTopic(admin, topic)).config, ...config };
         const configEntries = Object.entries(all).map(([name, value]) => ({ name, value }));
         const resources = [{ type: TOPIC_RESOURCE, name: topic, configEntries }];
         await admin.alterConfigs({ validateOnly: false, resources });
@@ -203,25 +216,23 @@ export function createKafkaTopicTools(connection: KafkaConnection, context: Cont
 
 const numbersTo = (count: number) => Array.from({ length: count }, (_, number) => number);
 
-/** What the topic itself says; what it has from its broker is not its own. */
-async function configOfTopic(admin: Admin, topic: string): Promise<Record<string, string>> {
+/** `config`: what the topic itself says; what it has from its broker is not its own. `known`: what there is to be set at all. */
+async function settingsOfTopic(
+  admin: Admin,
+  topic: string,
+): Promise<{ config: Record<string, string>; known: string[] }> {
   const { resources } = await admin.describeConfigs({
     ...{ includeSynonyms: false, resources: [{ type: TOPIC_RESOURCE, name: topic }] },
   });
   const entries = resources.flatMap(({ configEntries }) => configEntries);
   const own = entries.filter((entry) => entry.configSource === OWN_SETTING && !entry.isSensitive);
-  return Object.fromEntries(own.map(({ configName, configValue }) => [configName, configValue]));
+  return {
+    config: Object.fromEntries(own.map(({ configName, configValue }) => [configName, configValue])),
+    known: entries.map(({ configName }) => configName),
+  };
 }
 
 function consuming(group: string, members: readonly { clientId: string }[]): VigilaneError {
   const names = members.map(({ clientId }) => clientId).join(", ");
   return new VigilaneError("GROUP_CONSUMING", `the group ${group} is consuming: ${names}`);
-}
-
-function inWords(error: unknown, what: string): unknown {
-  if (error instanceof VigilaneError && error.code !== "TIMED_OUT") return error;
-  const why = `${what}: ${error instanceof Error ? error.message : String(error)}`;
-  if (isRefusal(error)) return new VigilaneError("BROKER_REFUSED", why, { cause: error });
-  if (kafkaErrorType(error) !== undefined) return new Error(why, { cause: error });
-  return new VigilaneError("BROKER_AWAY", why, { cause: error });
 }

@@ -6,7 +6,7 @@ export function namedTopicLog(log: TopicLog, names: TopicNames): TopicLog {
   const wire = topicNameOf(names);
   return {
     ...log,
-    ensureTopic: (topic) => log.ensureTopic(wire(topic)),
+    ensureTopic: (topic, failed) => log.ensureTopic(wire(topic), failed),
     publish: (topic, messages) => log.publish(wire(topic), messages),
     subscribe: (topic: string, options: SubscribeOptions) => log.subscribe(wire(topic), options),
     lag: (topic, group) => log.lag(wire(topic), group),

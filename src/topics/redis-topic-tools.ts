@@ -4,14 +4,13 @@ import { z } from "zod";
 import type { Context } from "../context.ts";
 import { VigilaneError } from "../errors.ts";
 import { service } from "../lifecycle.ts";
-import { connectStore } from "../store.ts";
+import { connectStoreSoon } from "../store.ts";
 import { scripts } from "./redis-scripts.ts";
 import { endsOf } from "./redis-tail.ts";
 import { groupKey, metaKey, type RedisTopicSettings, streamKey, topicKey } from "./redis-topic-keys.ts";
 import type { Places } from "./topic-log.ts";
 import type { GroupFacts, TopicTools } from "./topic-tools.ts";
 
-const ANSWER_MS = 5_000;
 const SCANNED_AT_ONCE = 1_000;
 
 const Three = z.tuple([z.number(), z.number(), z.number()]);
@@ -28,7 +27,7 @@ export function createRedisTopicTools(
   };
 
   const base = service("tools of the topics on Redis", context, async (acquired, signal) => {
-    started = acquired.add(await connectSoon(redisUrl, context, signal), "connection", (redis) => {
+    started = acquired.add(await connectStoreSoon(redisUrl, context, signal), "connection", (redis) => {
       started = undefined;
       redis.disconnect();
     });
@@ -65,7 +64,7 @@ export function createRedisTopicTools(
       const key = topicKey(prefix, topic);
       const shards = Number((await live().hget(metaKey(key), "shards")) ?? 0);
       if (shards === 0) return null;
-      const facts = { topic, shards, copies: 1, messages: 0, bytes: 0, config: null };
+      const facts = { topic, shards, copies: 1, messages: 0, bytes: 0, config: null, known: null };
       for (let shard = 0; shard < shards; shard += 1) {
         facts.messages += await live().xlen(streamKey(key, shard));
         facts.bytes += (await live().memory("USAGE", streamKey(key, shard))) ?? 0;
@@ -128,22 +127,4 @@ export function createRedisTopicTools(
       await scripts.delete.run(live(), [topicKey(prefix, topic)], [...places]);
     },
   };
-}
-
-/** Rejects with STORE_AWAY when no store answers within seconds. */
-async function connectSoon(redisUrl: string, context: Context, stopped: AbortSignal): Promise<Redis> {
-  const late = new AbortController();
-  const connected = new AbortController();
-  void context.clock
-    .sleep(ANSWER_MS, connected.signal)
-    .then(() => late.abort())
-    .catch(() => {});
-  try {
-    return await connectStore(redisUrl, context, {}, AbortSignal.any([stopped, late.signal]));
-  } catch (error) {
-    if (!late.signal.aborted) throw error;
-    throw new VigilaneError("STORE_AWAY", `no store answers within ${ANSWER_MS / 1_000} s`, { cause: error });
-  } finally {
-    connected.abort();
-  }
 }

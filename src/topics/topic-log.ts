@@ -11,6 +11,7 @@
  * - a message whose processing ends the process again and again goes to `<topic>.dlq` after five strikes (POISON):
  *   from the second delivery on messages come one at a time, marked before they are handed out.
  */
+import type { VigilaneError } from "../errors.ts";
 import type { TopicTrouble } from "../events.ts";
 import type { Service } from "../lifecycle.ts";
 
@@ -123,8 +124,11 @@ export interface Lag {
 }
 
 export interface TopicLog extends Service {
-  /** Creates what is missing; never shrinks. Idempotent. */
-  ensureTopic(topic: string): Promise<void>;
+  /**
+   * Creates what is missing; never shrinks. Idempotent. What fails is tried again for as long as it takes, and `failed` is told
+   * of each failure (a log in the store only waits).
+   */
+  ensureTopic(topic: string, failed?: (why: VigilaneError) => void): Promise<void>;
   /** Resolves when every message is as durable as the log makes them. All or nothing is not promised. */
   publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void>;
   /**

@@ -5,7 +5,7 @@ export interface Difference {
   what: string;
   is: string;
   wished: string;
-  /** grows: done at once. setting: done when told to. never: more partitions or other copies than wished stay. */
+  /** grows: done at once. setting: done when told to. never: more partitions or other copies than wished stay; a setting that the broker does not have. */
   kind: "grows" | "setting" | "never";
 }
 
@@ -38,7 +38,11 @@ export function planOf(
   const wished = configOf(wish, Math.max(facts.shards, wish.shards), facts.copies) ?? {};
   for (const [what, value] of Object.entries(wished)) {
     const is = facts.config?.[what];
-    if (is !== value) differences.push({ what, is: is ?? "the broker's own", wished: value, kind: "setting" });
+    if (facts.known?.includes(what) === false) {
+      // Nothing can be set there. Ours are left out (Redpanda has no min.insync.replicas: a majority has to have what it
+      // acknowledges); what the file itself wishes is told.
+      if (what in wish.kafka) differences.push({ what, is: "unknown to the broker", wished: value, kind: "never" });
+    } else if (is !== value) differences.push({ what, is: is ?? "the broker's own", wished: value, kind: "setting" });
   }
   return { topic, wish, missing: false, differences };
 }

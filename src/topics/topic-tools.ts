@@ -34,6 +34,8 @@ export interface TopicFacts {
   bytes: number | null;
   /** Settings that the topic has itself, by Kafka's names; null: it has none (the store keeps it as vigilane's settings say). */
   config: Readonly<Record<string, string>> | null;
+  /** Names of all settings that the broker tells of the topic, its own and the broker's. Null as config. */
+  known: readonly string[] | null;
 }
 
 export interface GroupFacts {

@@ -62,7 +62,11 @@ export function topicPeopleConformance(name: string, fixture: TopicLogFixture): 
     test("a retry publishes exactly what was selected, as it was, and takes it off", async () => {
       const { letters, consumer, dead, ...parts } = await deadScene(["a", "b", "c"]);
       const selected = (await letters()).filter(({ original }) => original.key !== "b");
-      await retryLetters(parts, selected, () => {});
+      const stopped = AbortSignal.abort();
+      expect(await retryLetters(parts, selected, () => {}, stopped)).toBe(0);
+      expect(await purgeLetters(parts, selected, stopped)).toBe(0);
+      expect(await letters()).toHaveLength(3);
+      expect(await retryLetters(parts, selected, () => {})).toBe(2);
       await tidy(parts, dead, context, signal);
       expect((await letters()).map(({ original }) => original.key)).toEqual(["b"]);
       const again = await consumer.take(2);

@@ -45,6 +45,9 @@ export function topicToolsConformance(name: string, fixture: TopicLogFixture): v
       const facts = await tools.describe(topic);
       expect(facts).toMatchObject({ shards: 3, messages: 0 });
       expect(facts?.config ?? null).toEqual(tools.configOf(wish, 3, facts?.copies ?? 0));
+      // What it has of its own and what it has from the broker.
+      const known = facts?.config ? expect.arrayContaining([...Object.keys(facts.config), "segment.bytes"]) : null;
+      expect(facts?.known ?? null).toEqual(known);
       const reader = new TopicReader(log, topic, { group: "readers", consumer: "a" });
       await log.publish(
         topic,

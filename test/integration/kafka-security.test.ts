@@ -10,16 +10,19 @@ import { fileURLToPath } from "node:url";
 import { Kafka, logLevel } from "kafkajs";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { withTopics } from "../../src/commands/topics-call.ts";
+import { copy } from "../../src/commands/topics-copy.ts";
 import { loadSettings } from "../../src/config.ts";
 import { type Context, systemClock } from "../../src/context.ts";
 import { explain, VigilaneError } from "../../src/errors.ts";
 import { KEYS } from "../../src/names.ts";
 import { createBridge } from "../../src/roles/bridge.ts";
+import type { Settings } from "../../src/settings.ts";
 import { connectStore } from "../../src/store.ts";
 import { examine, realMachine } from "../../src/supervisor/checks.ts";
 import { askKafka } from "../../src/topics/ask-kafka.ts";
 import { kafkaConnectionOf } from "../../src/topics/kafka-connection.ts";
-import { openTopicLog } from "../../src/topics/open-topic-log.ts";
+import { openTopicLog, openTopicTools } from "../../src/topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
 import { javaThere } from "../support/kafka.ts";
 import { opensslThere, PASSPHRASE, PASSWORD, type SecureKafka, startSecureKafka } from "../support/kafka-secure.ts";
@@ -162,14 +165,24 @@ describe.skipIf(!javaThere || !opensslThere)("a broker with logins and TLS", () 
     ),
   };
 
-  test.for(Object.entries(WRONG))("a clear error within seconds: %s", async ([, [code, way, words]]) => {
-    const connection = kafkaConnectionOf(settingsOf(way()));
-    const since = performance.now();
-    const error = await askKafka(connection, context).catch((fault: unknown) => fault);
-    expect(performance.now() - since).toBeLessThan(3 * SECONDS * 1000);
-    expect(error).toBeInstanceOf(VigilaneError);
-    expect(error).toMatchObject({ code });
-    expect(explain(error)).toMatch(words);
+  const ASKS: Record<string, (settings: Settings) => Promise<unknown>> = {
+    "asking the brokers": (settings) => askKafka(kafkaConnectionOf(settings), context),
+    "the tools behind topics and dlq": async (settings) => {
+      const tools = openTopicTools(settings, "", context);
+      await tools.start().finally(() => tools.stop());
+    },
+  };
+
+  describe.each(Object.entries(ASKS))("%s", (_, ask) => {
+    test.for(Object.entries(WRONG))("a clear error within seconds: %s", async ([, [code, way, words]]) => {
+      const settings = settingsOf(way());
+      const since = performance.now();
+      const error = await ask(settings).catch((fault: unknown) => fault);
+      expect(performance.now() - since).toBeLessThan(3 * SECONDS * 1000);
+      expect(error).toBeInstanceOf(VigilaneError);
+      expect(error).toMatchObject({ code });
+      expect(explain(error)).toMatch(words);
+    });
   });
 
   test("one broker that answers is enough", async () => {
@@ -273,6 +286,80 @@ describe.skipIf(!javaThere || !opensslThere)("a broker with logins and TLS", () 
     await log.stop();
     expect(performance.now() - since).toBeLessThan(3 * 2_000);
     await expect(waiting).rejects.toMatchObject({ code: "STOPPED" });
+  });
+
+  test("topics copy, and what publishes for dlq, give up within seconds when the brokers are silent; Ctrl-C ends the wait", {
+    timeout: 120_000,
+  }, async () => {
+    const way = await startTcpSwitch(kafka.ports.behind);
+    await way.to(kafka.ports.moved);
+    const loaded = (...operands: string[]) => {
+      const env = { VIGILANE_DATA: folder, VIGILANE_LOG_LEVEL: "silent", ...at(kafka.ports.behind), ...login("PLAIN") };
+      return loadSettings(operands, { VIGILANE_CONFIG: join(folder, "none.yaml"), ...env });
+    };
+    /** Resolves when so many have come here; from then on the brokers are silent. */
+    const silence = (commands: number) => {
+      let opened = 0;
+      const all = Promise.withResolvers<void>();
+      return async () => {
+        opened += 1;
+        if (opened === commands) {
+          way.hold();
+          all.resolve();
+        }
+        await all.promise;
+      };
+    };
+    /** From the brokers' silence on, ms. */
+    const timed = async (run: (beganNow: () => void) => Promise<unknown>) => {
+      let since = Number.NaN;
+      const ended = await run(() => {
+        since = performance.now();
+      }).catch((error: unknown) => error);
+      return { ended, ms: performance.now() - since };
+    };
+    await withTopics(loaded(), async (call) => {
+      const log = await call.log();
+      await log.ensureTopic("copy-from");
+      await log.publish("copy-from", [{ key: "k", value: Buffer.from("1") }]);
+    });
+
+    const copying = (silent: () => Promise<void>, then = () => {}) =>
+      timed((beganNow) =>
+        withTopics(loaded("copy-from", "copy-to"), (call) => {
+          const log = async () => {
+            const opened = await call.log();
+            await silent();
+            beganNow();
+            then();
+            return opened;
+          };
+          return copy({ ...call, log });
+        }),
+      );
+    const publishing = (silent: () => Promise<void>) =>
+      timed((beganNow) =>
+        withTopics(loaded(), async (call) => {
+          const log = await call.log();
+          await log.ensureTopic("copy-from");
+          await silent();
+          beganNow();
+          await log.publish("copy-from", [{ key: "k", value: Buffer.from("2") }]);
+        }),
+      );
+    const both = silence(2);
+    const gaveUp = await Promise.all([copying(both), publishing(both)]);
+    for (const [i, what] of ["looking for copy-to", "publishing to copy-from"].entries()) {
+      expect(gaveUp[i]?.ended).toMatchObject({ code: "BROKER_AWAY" });
+      expect(explain(gaveUp[i]?.ended)).toMatch(new RegExp(`${what}: .*127\\.0\\.0\\.1.*then run this again`));
+      expect(gaveUp[i]?.ms).toBeGreaterThan(9_000);
+      expect(gaveUp[i]?.ms).toBeLessThan(3 * 10_000);
+    }
+
+    await way.to(kafka.ports.moved);
+    const stopped = await copying(silence(1), () => process.emit("SIGHUP", "SIGHUP"));
+    expect(stopped.ended).toMatchObject({ code: "STOPPED" });
+    expect(stopped.ms).toBeLessThan(3 * 2_000);
   });
 
   test("a bridge with results to publish stops within seconds, also when the broker is away", async () => {

@@ -3,9 +3,13 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { help } from "../../src/commands/help.ts";
+import { PREFIX } from "../../src/queues/lua-scripts.ts";
+import { RECORD_SPARE_MS } from "../../src/queues/outcomes-known.ts";
 import { Settings } from "../../src/settings.ts";
+import { writeRunFile } from "../../src/supervisor/run-file.ts";
 import { openTopicLog } from "../../src/topics/open-topic-log.ts";
 import { deadLetterTopic, TOPICS } from "../../src/topics/topic-log.ts";
 import { brokerThere, someKafka } from "../support/kafka.ts";
@@ -49,6 +53,21 @@ async function scene(place: Place) {
   const reader = (topic: string = TOPICS.detections) =>
     new TopicReader(log, topic, { group: "readers", consumer: "a" });
   return { wire, log, run, reader };
+}
+
+/** With brokers alone the bridges' store is that of the vigilane on the data folder, if it works on these brokers. */
+async function expectBridgesFigure({ settings }: Place, rewind: (data: string) => Promise<Said>): Promise<void> {
+  const store = await startRedis();
+  onTestFinished(() => store.stop());
+  const redis = new Redis(store.url);
+  await redis.hset(`${PREFIX}settings`, "recordMs", 1_800_000 + RECORD_SPARE_MS);
+  redis.disconnect();
+  const data = folder();
+  const runs = { pid: process.pid, redisUrl: store.url, s3Bucket: null, gatewayUrl: null, startedAt: "" };
+  writeRunFile(data, { ...runs, kafkaBrokers: [...(settings.kafkaBrokers ?? [])] });
+  expect((await rewind(data)).err).toMatch(/remembered for 30 min \(topicRetentionHours of the bridges\)/);
+  writeRunFile(data, { ...runs, kafkaBrokers: ["elsewhere:9092"] });
+  expect((await rewind(data)).err).toMatch(/not known here.*remembered for 1 h /s);
 }
 
 const message = (key: string, value: string | Buffer) => ({ key, value: Buffer.from(value) });
@@ -107,6 +126,15 @@ describe.each([
     expect([refused.code, refused.out]).toEqual([1, expect.stringMatching(/2 messages come again.*it is consuming/s)]);
     expect(refused.err).toMatch(/is consuming: .*GROUP_CONSUMING.*--force/);
     await consumer.close();
+    const asBridge = ["--group", "readers", "--bridge-group", "readers", "--to", "2h", "--topic", wire];
+    const unknown = await run("topics", "rewind", ...asBridge);
+    expect([unknown.code, unknown.err]).toEqual([
+      2,
+      expect.stringMatching(
+        /not known here.*this command counts.*remembered for 1 h \(topicRetentionHours\).*--again/s,
+      ),
+    ]);
+    if (kafka) await expectBridgesFigure(place, (data) => run("topics", "rewind", ...asBridge, "--data", data));
     expect((await rewind()).code).toBe(0);
     expect((await run("topics", "lag", wire)).out).toMatch(/GROUP +TOPIC.*\nreaders +t-\S+ +2 +\d+\.\d +0 +nobody\n/);
 
@@ -177,10 +205,16 @@ test("wrong use, an unknown topic, and who is away are named, with their exit co
     [["topics", "burn"], env, 2, /no command "burn"/],
     [["topics", "create", "--file", file], env, 2, /topics\.yaml:2:36: topics\.detection-results\.partitions/],
     [["topics", "copy", "one"], env, 2, /something is missing .*Usage: vigilane topics copy FROM TO/],
+    [["topics", "tail"], env, 2, /Usage: vigilane topics tail TOPIC .*--no-follow.*--whole/],
     [["topics", "tail", "none"], env, 1, /there is no topic none.*TOPIC_UNKNOWN/],
     [["topics", "list"], { VIGILANE_DATA: "/nowhere" }, 2, /neither KAFKA_BROKERS nor a REDIS_URL/],
-    [["topics", "list"], { KAFKA_BROKERS: "127.0.0.1:1" }, 1, /no broker answers at 127\.0\.0\.1:1.*BROKER_AWAY/],
-    [["dlq", "list"], { REDIS_URL: "redis://127.0.0.1:1" }, 1, /STORE_AWAY/],
+    [
+      ["topics", "list"],
+      { KAFKA_BROKERS: "127.0.0.1:1" },
+      1,
+      /no broker answers at 127\.0\.0\.1:1.*BROKER_AWAY.*; then run this again/,
+    ],
+    [["dlq", "list"], { REDIS_URL: "redis://127.0.0.1:1" }, 1, /STORE_AWAY\)\. Start Redis again; then run this again/],
   ];
   const ended = await Promise.all(runs.map(([args, more]) => runCommand(args, more)));
   for (const [i, [args, , code, said]] of runs.entries()) {

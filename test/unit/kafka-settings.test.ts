@@ -15,6 +15,8 @@ const LOGIN = ["--kafka-sasl-mechanism", "plain", "--kafka-user", "u"];
 const load = (...args: string[]) => loadSettings(args, { VIGILANE_KAFKA_PASSWORD: "" }).settings;
 
 const NONSENSE: [args: string[], words: RegExp][] = [
+  [["--kafka-brokers", "b:9092,localhost:99999"], /kafkaBrokers = "b:9092,localhost:99999".*a port of 1 to 65535/],
+  [["--kafka-brokers", "b:0"], /kafkaBrokers.*a port of 1 to 65535/],
   [["--kafka-tls", "true"], /kafkaTls = true \(from flag --kafka-tls\): there are no brokers: set kafkaBrokers/],
   [[...BROKERS, "--kafka-ca-file", "ca.pem"], /kafkaCaFile = "ca\.pem".*set kafkaTls: true/],
   [[...BROKERS, "--kafka-server-name-check", "no"], /kafkaServerNameCheck.*set kafkaTls: true/],

@@ -64,6 +64,8 @@ test("times are written as ISO 8601, as how long ago, or as an end", () => {
     expect(read(text)).toBe(nowMs);
   }
   expect(read("2026-01-31")).toBe(Date.UTC(2026, 0, 31));
+  for (const text of ["99999999d", `${"9".repeat(400)}d`, "1969-12-31T23:59:59Z"]) expect(read(text)).toBe("earliest");
+  expect(read("1970-01-01")).toBe(0);
   for (const text of ["", "yesterday", "5", "2026-13-01", "12:00"]) expect(() => read(text)).toThrow(/is no time/);
 });
 

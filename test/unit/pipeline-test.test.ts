@@ -107,5 +107,7 @@ describe("flags", () => {
     [{ timeout: "-1" }, /--timeout = "-1": must be at least 1/],
   ])("%j is refused", (own, why) => {
     expect(() => planOf({ own, operands: [] })).toThrow(why);
+    expect(() => planOf({ own, operands: [] })).toThrow(/^1 setting is wrong:/);
+    expect(() => planOf({ own, operands: ["more"] })).toThrow(/^2 settings are wrong:/);
   });
 });

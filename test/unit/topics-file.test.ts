@@ -63,7 +63,10 @@ const wish: TopicWish = {
   ...{ topic: "t", shards: 16, copies: 3, retentionMs: HOUR_MS, maxBytes: 2 ** 28, maxMessageBytes: 2 ** 20 },
   kafka: { "compression.type": "snappy" },
 };
-const there = { topic: "t", shards: 16, copies: 3, messages: 0, bytes: null, config: kafkaConfigOf(wish, 16, 3) };
+const there = {
+  ...{ topic: "t", shards: 16, copies: 3, messages: 0, bytes: null, config: kafkaConfigOf(wish, 16, 3) },
+  known: Object.keys(kafkaConfigOf(wish, 16, 3)),
+};
 
 test("a topic that is as wished has no differences; one that is not there is missing", () => {
   expect(planOf(wish, there, 3, kafkaConfigOf)).toMatchObject({ missing: false, differences: [] });
@@ -88,5 +91,20 @@ test("partitions grow and never become fewer; copies are left alone; settings ar
     { what: "max.message.bytes", is: "the broker's own", wished: "1048576", kind: "setting" },
   ]);
   // The store has no settings of its own.
-  expect(planOf(wish, { ...there, copies: 1, config: null }, 1, () => null).differences).toEqual([]);
+  expect(planOf(wish, { ...there, copies: 1, config: null, known: null }, 1, () => null).differences).toEqual([]);
+});
+
+test("a setting that the broker does not have is no difference, unless the file itself wishes it", () => {
+  const without = (name: string, from = there) => ({
+    ...from,
+    config: Object.fromEntries(Object.entries(from.config).filter(([what]) => what !== name)),
+    known: from.known.filter((what) => what !== name),
+  });
+  expect(there.known).toContain("min.insync.replicas");
+  expect(planOf(wish, without("min.insync.replicas"), 3, kafkaConfigOf).differences).toEqual([]);
+  const plan = planOf(wish, without("compression.type"), 3, kafkaConfigOf);
+  expect(plan.differences).toEqual([
+    { what: "compression.type", is: "unknown to the broker", wished: "snappy", kind: "never" },
+  ]);
+  expect(settingsOf(plan)).toEqual({});
 });
