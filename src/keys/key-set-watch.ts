@@ -63,7 +63,7 @@ export function createKeySetWatch(settings: Settings, context: Context): KeySetW
       if (keysFile(settings) === undefined) throw gone(set.file);
       next = await loadKeySet(settings);
     } catch (error) {
-      if (!(error instanceof VigilaneError)) throw error;
+      // Whatever it is: a set that cannot be loaded is not in use, and who asks why is told.
       seen = state;
       const why = explain(error).replaceAll(/\n\s*- /g, " · ");
       if (why !== problem) log.error({ why }, "the changed keys' file is refused whole; the earlier keys stay in use");
