@@ -12,7 +12,7 @@ import { placeOf, readKeyMemory } from "./key-memory.ts";
 import { BaseUrl, Key, KeyGroupEntry, Weight } from "./keys-file.ts";
 import { keysFile, readDraft, readKeySet } from "./load-key-set.ts";
 import { defaultsOf } from "./provider-defaults.ts";
-import { type KeysText, openKeysText } from "./sealed-file.ts";
+import { type OpenedKeys, openKeysText } from "./sealed-file.ts";
 import { referenceOf, resolveSecret, showWritten } from "./secrets.ts";
 import { writeKeys } from "./write-keys.ts";
 
@@ -53,7 +53,7 @@ export function createKeysAdmin(settings: Settings, env: NodeJS.ProcessEnv = pro
     return mine;
   };
 
-  async function open(): Promise<KeysText> {
+  async function open(): Promise<OpenedKeys> {
     const path = keysFile(settings);
     if (path !== undefined) return await openKeysText(path, env);
     throw new VigilaneError("OPERATION_OFF", "this gateway has no keys' file", {
@@ -62,7 +62,7 @@ export function createKeysAdmin(settings: Settings, env: NodeJS.ProcessEnv = pro
   }
 
   /** Refused as well where this process can load the file as it is and could not after the change. */
-  async function write(file: KeysText, { text, done }: Edited): Promise<string> {
+  async function write(file: OpenedKeys, { text, done }: Edited): Promise<string> {
     const load = (one: string) =>
       readKeySet({ ...file, text: one }, settings, { env, memory: readKeyMemory(settings.data) });
     try {
@@ -73,7 +73,7 @@ export function createKeysAdmin(settings: Settings, env: NodeJS.ProcessEnv = pro
         loadsNow = false;
       }
       if (loadsNow) load(text);
-      await writeKeys(file.path, text, settings, env);
+      await writeKeys(file, text, settings, env);
       return done;
     } catch (error) {
       if (error instanceof VigilaneError && error.code === "SETTINGS_INVALID") throw unreadable(error.message);
