@@ -141,6 +141,7 @@ export function readFlatKeys(yaml: YamlText, form: Form): Draft {
   return {
     form: "flat",
     groups: toGroups(keys, file, notices),
+    halfRead: [],
     routing: {
       strategy:
         file.strategy ??
