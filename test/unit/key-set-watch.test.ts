@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { createLogger, systemClock } from "../../src/context.ts";
 import { memoryFile } from "../../src/keys/key-memory.ts";
-import { createKeySetWatch } from "../../src/keys/key-set-watch.ts";
+import { createKeySetWatch, type SaidElsewhere } from "../../src/keys/key-set-watch.ts";
 import type { KeySet } from "../../src/keys/load-key-set.ts";
 import { Settings } from "../../src/settings.ts";
 
@@ -13,11 +13,10 @@ interface Line {
   level: number;
   msg: string;
   why?: string;
-  notice?: string;
 }
 
 /** A watch that follows `text`'s file; `line` resolves with the next line of the log of which `is` is true. */
-async function watching(text: string) {
+async function watching(text: string, elsewhere?: SaidElsewhere) {
   const folder = mkdtempSync(join(tmpdir(), "vigilane-watch-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const file = join(folder, "keys.yaml");
@@ -31,7 +30,7 @@ async function watching(text: string) {
     },
   });
   const settings: Settings = { ...Settings.parse({ callsPerDay: 0 }), data: folder, keys: file };
-  const watch = createKeySetWatch(settings, { clock: systemClock, log });
+  const watch = createKeySetWatch(settings, { clock: systemClock, log }, elsewhere);
   const stop = new AbortController();
   await watch.load();
   const sets: KeySet[] = [];
@@ -78,7 +77,28 @@ test("whatever keeps a set from being loaded is said once, as a refused edit, un
   expect(sets).toHaveLength(1);
   expect(watch.problem()).toBeUndefined();
   expect(lines.filter(({ level }) => level >= 40)).toEqual([
+    expect.objectContaining({ level: 40, msg: expect.stringContaining("Only 1 usable key") }),
     expect.objectContaining({ level: 50, why: expect.stringContaining("EISDIR") }),
     expect.objectContaining({ level: 40, msg: expect.stringContaining("Only 1 usable key") }),
   ]);
 });
+
+const ranked = (more = "") =>
+  `keys: [{ id: a, api_key: sk-one, priority: 1${more} }, { id: b, api_key: sk-two, priority: 2 }]\n`;
+
+test.each<[SaidElsewhere, number, number, number]>([
+  [{}, 30, 40, 40],
+  [{ atStart: true }, 20, 20, 40],
+  [{ atStart: true, ofChanges: true }, 20, 20, 20],
+])(
+  "notices are said at info and few keys at warn, unless they are said elsewhere: %j",
+  async (elsewhere, notice, atStart, later) => {
+    const { line, lines, write } = await watching(ranked(), elsewhere);
+    const few = () => lines.filter(({ msg }) => msg.startsWith("Only 2 usable keys")).map(({ level }) => level);
+    expect((await line(({ msg }) => msg.includes("priority is read as a rank"))).level).toBe(notice);
+    expect(few()).toEqual([atStart]);
+    write(ranked(", qps_limit: 7"));
+    await line(inUse);
+    expect(few()).toEqual([atStart, later]);
+  },
+);
