@@ -78,7 +78,7 @@ function refuseFurther(command: KeysCommand, given: number): void {
   if (given <= operands) return;
   throw new VigilaneError(
     "SETTINGS_INVALID",
-    `keys ${command} takes ${operands === 0 ? "no name" : `${operands} name${operands > 1 ? "s" : ""} at most`}, and ${given} words are given; nothing is done`,
+    `keys ${command} takes ${operands === 0 ? "no name" : `${operands} name${operands > 1 ? "s" : ""} at most`}, and ${given} ${given === 1 ? "is" : "are"} given; nothing is done`,
     { remedy: `vigilane ${usage}` },
   );
 }

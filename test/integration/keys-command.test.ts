@@ -165,9 +165,9 @@ test("encrypt, list, edit and decrypt with an identity's file", async () => {
 test("what would be passed over is refused, and not shown", async () => {
   const before = read();
   for (const [args, said] of [
-    [["disable", "qwen-a", "one", "two"], /keys disable takes 2 names at most, and 3 words .*GROUP \[KEY\]/],
-    [["add", "qwen-a", SECRET], /keys add takes 1 name at most, and 2 words/],
-    [["list", "qwen-a"], /keys list takes no name, and 1 words/],
+    [["disable", "qwen-a", "one", "two"], /keys disable takes 2 names at most, and 3 are .*GROUP \[KEY\]/],
+    [["add", "qwen-a", SECRET], /keys add takes 1 name at most, and 2 are given/],
+    [["list", "qwen-a"], /keys list takes no name, and 1 is given/],
     [
       ["add", "new", "--provider", "ollama", "--no-key", "--weight", "5"],
       /--weight say something of a key, and --no-key/,
