@@ -12,6 +12,10 @@ export interface GroupOnFile {
   region: string | null;
   quality: number;
   price: object | null;
+  /** What the file itself says; the rest is what is known of the provider. */
+  capabilities: object;
+  /** Null: the file says nothing, and what is known of the provider holds. */
+  refusedCallsCount: boolean | null;
   windows: object;
   keys: { id: string; secret: string; weight: number; enabled: boolean }[];
 }
@@ -25,7 +29,7 @@ export interface KeyGroupsFile {
   groups(): Promise<GroupOnFile[]>;
   /** A group as in the file. Secrets are entered, not referred to. */
   create(group: unknown): Promise<string>;
-  /** Fields of a group; null takes one away. Where baseUrl goes elsewhere, each secret is entered again. */
+  /** Fields of a group, merged as RFC 7396 does: null takes one away, lists are replaced whole; keys go by their ids. Where baseUrl goes elsewhere, each secret is entered again. */
   change(groupId: string, fields: unknown): Promise<string>;
   /** The group, or one key of it. */
   remove(groupId: string, keyId?: string): Promise<string>;

@@ -1,7 +1,7 @@
 /** One call of `vigilane keys …`: what every command of it is handed. */
 import { VigilaneError } from "../errors.ts";
 import { keysFile } from "../keys/load-key-set.ts";
-import { type KeysText, openKeysText } from "../keys/sealed-file.ts";
+import { type OpenedKeys, openKeysText } from "../keys/sealed-file.ts";
 import type { Settings } from "../settings.ts";
 
 export interface KeysCall {
@@ -16,7 +16,7 @@ export interface KeysCall {
 }
 
 /** The keys' file as text; SETTINGS_INVALID where there is none. */
-export async function openFile(settings: Settings, env: NodeJS.ProcessEnv): Promise<KeysText> {
+export async function openFile(settings: Settings, env: NodeJS.ProcessEnv): Promise<OpenedKeys> {
   const path = keysFile(settings);
   if (path !== undefined) return await openKeysText(path, env);
   throw new VigilaneError("SETTINGS_INVALID", "there is no keys' file: neither config/keys.yaml nor --keys FILE", {

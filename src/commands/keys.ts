@@ -4,14 +4,14 @@ import { VigilaneError } from "../errors.ts";
 import { addKey, type Edited, type NewGroup, nextKeyId, removeKeys, setEnabled } from "../keys/edit-keys.ts";
 import { type KeyBinding, readKeyMemory } from "../keys/key-memory.ts";
 import { readDraft, readKeySet } from "../keys/load-key-set.ts";
-import type { KeysText } from "../keys/sealed-file.ts";
+import type { KeysText, OpenedKeys } from "../keys/sealed-file.ts";
 import { referenceOf, resolveSecret, showSecret, showWritten } from "../keys/secrets.ts";
 import { writeKeys } from "../keys/write-keys.ts";
 import { windowsOf } from "../queues/window.ts";
 import type { Settings } from "../settings.ts";
 import { askSecrets } from "./ask-secret.ts";
 import { type KeysCall, numberOf, openFile } from "./keys-call.ts";
-import { isKeysCommand, type KeysCommand, keysHelp } from "./keys-help.ts";
+import { isKeysCommand, KEYS_COMMANDS, type KeysCommand, keysHelp } from "./keys-help.ts";
 import { decryptKeys, editKeys, encryptKeys } from "./keys-sealed.ts";
 import { table } from "./table.ts";
 
@@ -19,6 +19,7 @@ const WINDOW_FLAGS = {
   "requests-per-second": "requestsPerSecond",
   "requests-per-minute": "requestsPerMinute",
   "requests-per-day": "requestsPerDay",
+  "tokens-per-minute": "tokensPerMinute",
   "max-concurrent": "maxConcurrent",
 } as const;
 const OWN_FLAGS: Record<string, "string" | "boolean"> = {
@@ -31,6 +32,7 @@ const OWN_FLAGS: Record<string, "string" | "boolean"> = {
   "no-key": "boolean",
   identity: "string",
   keep: "boolean",
+  from: "string",
   group: "string",
   json: "boolean",
   "probe-sharing": "boolean",
@@ -65,8 +67,20 @@ export async function keys(argv: readonly string[]): Promise<number> {
   }
   process.stdout.on("error", () => {}); // whoever read us has left (`| head`)
   const loaded = loadSettings(rest, process.env, OWN_FLAGS);
+  refuseFurther(command, loaded.operands.length);
   const code = await COMMANDS[command](callOf(loaded));
   return typeof code === "number" ? code : 0;
+}
+
+/** What would be passed over may be what was meant most. None is shown: it may be a secret. */
+function refuseFurther(command: KeysCommand, given: number): void {
+  const { usage, operands } = KEYS_COMMANDS[command];
+  if (given <= operands) return;
+  throw new VigilaneError(
+    "SETTINGS_INVALID",
+    `keys ${command} takes ${operands === 0 ? "no name" : `${operands} name${operands > 1 ? "s" : ""} at most`}, and ${given} ${given === 1 ? "is" : "are"} given; nothing is done`,
+    { remedy: `vigilane ${usage}` },
+  );
 }
 
 function callOf({ settings, operands, own, origins }: LoadedSettings): KeysCall {
@@ -110,11 +124,22 @@ function shownSecret(written: string, env: NodeJS.ProcessEnv): string {
 async function add(call: KeysCall): Promise<void> {
   const { settings, env, flag, given } = call;
   const [groupId] = needOperand(call, "vigilane keys add GROUP");
-  const file = await openFile(settings, env);
   const group = newGroupOf(call);
   const weight = numberOf(call, "weight");
-  const id = flag("id") ?? nextKeyId(file, groupId);
+  const ofKey = ["id", "weight", "secret"].filter((name) => flag(name) !== undefined);
+  if (given("no-key") && ofKey.length > 0) {
+    throw new VigilaneError(
+      "SETTINGS_INVALID",
+      `--${ofKey.join(" and --")} say something of a key, and --no-key that there is none`,
+      {
+        remedy: "Leave one of them out; a group's own weight is written into the file by hand.",
+      },
+    );
+  }
+  const id = flag("id") ?? nextKeyId(await openFile(settings, env), groupId);
   const secret = given("no-key") ? undefined : await secretOf(call, id);
+  // Only now: typing takes a while.
+  const file = await openFile(settings, env);
   const key = secret === undefined ? undefined : { id, secret, ...(weight !== undefined && { weight }) };
   const edited = addKey(file, groupId, key, group);
   const typed = secret !== undefined && referenceOf(secret).kind === "literal";
@@ -163,12 +188,12 @@ async function change(call: KeysCall, edit: (file: KeysText, group: string, key:
 }
 
 async function write(
-  file: KeysText,
+  file: OpenedKeys,
   { text, done }: Edited,
   { settings, env }: KeysCall,
   written = () => {},
 ): Promise<void> {
-  if (text !== file.text) await writeKeys(file.path, text, settings, env);
+  if (text !== file.text) await writeKeys(file, text, settings, env);
   written();
   say(`${done} (${file.path})`);
   await sayFaults({ ...file, text }, settings, env);

@@ -30,6 +30,7 @@ export function completeGroups(draft: Draft, yaml: YamlText, around: Surrounding
   const done: Completion = { groups: [], bindings: [], secretFiles: [], faults: [], notices: [] };
   done.faults.push(...twiceIn(draft, yaml));
   for (const entry of draft.groups) complete(entry, draft, yaml, around, done);
+  for (const { keys } of draft.halfRead) secretsOf(keys, yaml, around, done);
   if (done.faults.length === 0 && draft.faults.length === 0) {
     done.faults.push(...foreignPlaces(done.bindings, draft, yaml, around.memory));
     const [first] = draft.groups;
@@ -134,16 +135,18 @@ function foreignPlaces(bindings: readonly KeyBinding[], draft: Draft, yaml: Yaml
   });
 }
 
-function twiceIn({ groups }: Draft, yaml: YamlText): string[] {
-  const twice = <T extends { id: string }>(ones: readonly T[]) =>
-    ones.filter(({ id }, i) => ones.findIndex((other) => other.id === id) !== i);
+function twiceIn({ groups, halfRead }: Draft, yaml: YamlText): string[] {
+  const twice = <T extends { id: string | undefined }>(ones: readonly T[]) =>
+    ones.filter(({ id }, i) => id !== undefined && ones.findIndex((other) => other.id === id) !== i);
+  // In the order of the file: the later of two is the one at fault.
+  const all = [...groups, ...halfRead].toSorted((a, b) => Number(a.place.at(-1)) - Number(b.place.at(-1)));
   return [
-    ...twice(groups).map(({ id, place }) =>
+    ...twice(all).map(({ id, place }) =>
       yaml.fault([...place, "id"], `two key groups have the id ${id}: give each its own`),
     ),
-    ...groups.flatMap((group) =>
+    ...all.flatMap((group) =>
       twice(group.keys).map(({ id, place }) =>
-        yaml.fault([...place, "id"], `two keys of ${group.id} have the id ${id}: give each its own`),
+        yaml.fault([...place, "id"], `two keys of ${group.id ?? "this group"} have the id ${id}: give each its own`),
       ),
     ),
   ];

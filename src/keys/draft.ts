@@ -47,10 +47,15 @@ export interface KeyPolicy {
 
 export const USUAL_POLICY: KeyPolicy = { cooling: DEFAULT_COOLING, maxRetries: null };
 
+/** What can be read of a group that has faults: enough to find what else is wrong with it. */
+export type HalfRead = Pick<DraftGroup, "keys" | "place"> & { id: string | undefined };
+
 /** A whole file. */
 export interface Draft {
   form: "keyGroups" | "flat";
   groups: DraftGroup[];
+  /** Groups that are not among the others, since they have faults. */
+  halfRead: HalfRead[];
   routing: Routing;
   policy: KeyPolicy;
   /** What is to be said at load, a line each. */

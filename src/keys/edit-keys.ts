@@ -18,7 +18,7 @@ export interface NewKey {
   weight?: number;
 }
 
-/** Of a group that is not there yet, as the file is to say it. */
+/** Of a group that is not there yet, as the file is to say it; its keys may be among it. */
 export type NewGroup = Record<string, unknown>;
 
 interface File {
@@ -60,6 +60,8 @@ export function addKey(file: File, groupId: string, key: NewKey | undefined, gro
   if (draft.form === "flat") {
     const form = flatForm(yaml.raw);
     if (!form || !key) throw wrong("a flat list of keys takes keys only", "Give the key's secret.");
+    if (group)
+      throw wrong("a flat list of keys takes keys only", "What a group says is at the file's top, for all keys.");
     const item = {
       [form.id]: key.id,
       [form.secret]: key.secret,
@@ -80,9 +82,11 @@ export function addKey(file: File, groupId: string, key: NewKey | undefined, gro
     const text = changeYaml(file.text, { kind: "add", place: [...known.place, "keys"], item: key });
     return { text, done: `key ${key.id} added to key group ${groupId}` };
   }
-  const item = { id: groupId, ...group, ...(key && { keys: [key] }) };
+  const item: NewGroup = { id: groupId, ...group, ...(key && { keys: [key] }) };
   const text = changeYaml(file.text, { kind: "add", place: ["keyGroups"], item });
-  return { text, done: `key group ${groupId} added${key ? ` with key ${key.id}` : ", without a key"}` };
+  const ids = (Array.isArray(item.keys) ? item.keys : []).map(({ id }: { id: string }) => id);
+  const withKeys = ids.length === 0 ? ", without a key" : ` with key${ids.length > 1 ? "s" : ""} ${ids.join(", ")}`;
+  return { text, done: `key group ${groupId} added${withKeys}` };
 }
 
 /** An id that no key of the group has: key-001, key-002, … */

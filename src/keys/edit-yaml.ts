@@ -3,7 +3,17 @@
  * must be, so that comments and layout stay. Where such a small change would not mean the same, the model is written out.
  */
 import { isDeepStrictEqual } from "node:util";
-import { type Document, isMap, isScalar, isSeq, parseDocument, stringify, type YAMLMap, type YAMLSeq } from "yaml";
+import {
+  type Document,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  parseDocument,
+  stringify,
+  type YAMLMap,
+  type YAMLSeq,
+} from "yaml";
 import type { Place } from "./draft.ts";
 
 export type Change =
@@ -12,6 +22,35 @@ export type Change =
   | { kind: "remove"; place: Place }
   /** Adds to the list at this place, which is made where there is none. */
   | { kind: "add"; place: Place; item: object };
+
+/**
+ * Fields of what stands at this place, merged as RFC 7396 does: an object field by field, anything else whole (lists too), null
+ * takes away.
+ */
+export function mergeYaml(text: string, place: Place, fields: Record<string, unknown>): string {
+  return Object.entries(fields).reduce((now, [field, value]) => {
+    if (value === undefined) return now;
+    if (value === null) return changeYaml(now, { kind: "unset", place, field });
+    const document = parseDocument(now);
+    const there: unknown = document.getIn([...place, field], true);
+    if (isObject(value) && isMap(there)) return mergeYaml(now, [...place, field], value);
+    const before: unknown = isNode(there) ? there.toJS(document) : undefined;
+    return changeYaml(now, { kind: "set", place, field, value: merged(before, value) });
+  }, text);
+}
+
+function merged(before: unknown, value: unknown): unknown {
+  if (!isObject(value)) return value;
+  const result: Record<string, unknown> = isObject(before) ? { ...before } : {};
+  for (const [field, one] of Object.entries(value)) {
+    if (one === null) delete result[field];
+    else result[field] = merged(result[field], one);
+  }
+  return result;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** The text after the change. The text before must be YAML without faults. */
 export function changeYaml(text: string, change: Change): string {

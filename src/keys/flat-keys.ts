@@ -9,10 +9,10 @@
  * one group. The older strategy chooses among the groups.
  */
 import { z } from "zod";
-import { readOlderPolicy } from "../queues/call-policy.ts";
+import { OLDER_POLICY_FIELDS, readOlderPolicy } from "../queues/call-policy.ts";
 import { type Strategy, USUAL_QUALITY } from "../queues/key-groups.ts";
 import { PROVIDER_NAMES } from "../queues/provider-presets.ts";
-import { Windows } from "../queues/window.ts";
+import { mostOf, type ShorthandName, Windows } from "../queues/window.ts";
 import type { YamlText } from "../yaml-file.ts";
 import type { Draft, DraftGroup, DraftKey, KeyPolicy, Place } from "./draft.ts";
 import { ACCOUNT, BaseUrl, KEY_ID, Weight } from "./keys-file.ts";
@@ -68,15 +68,21 @@ const StrategyName = z
   );
 
 const Id = z.union([z.string().min(1), z.number()]).transform(String);
-const Limit = z.number("must be a number").positive("must be greater than 0").max(600_000);
+/** As much as the window that it becomes may hold. */
+const limitOf = (name: ShorthandName) =>
+  z
+    .number("must be a number")
+    .positive("must be greater than 0")
+    .max(mostOf(name), `must be at most ${mostOf(name)}`)
+    .optional();
 const FlatKey = z.looseObject({
   key: z.string().min(1).optional(),
   api_key: z.string().min(1).optional(),
   key_id: Id.optional(),
   id: Id.optional(),
   name: Id.optional(),
-  qps_limit: Limit.optional(),
-  rpm_limit: Limit.optional(),
+  qps_limit: limitOf("requestsPerSecond"),
+  rpm_limit: limitOf("requestsPerMinute"),
   enabled: z.boolean().default(true),
   priority: z.number().min(0).max(1_000_000).optional(),
   weight: Weight.optional(),
@@ -84,7 +90,6 @@ const FlatKey = z.looseObject({
 });
 type FlatKey = z.infer<typeof FlatKey>;
 
-const Seconds = z.number().min(0).max(86_400);
 const FlatFile = z.looseObject({
   baseUrl: BaseUrl.optional(),
   base_url: BaseUrl.optional(),
@@ -92,19 +97,10 @@ const FlatFile = z.looseObject({
   provider: z.enum(PROVIDER_NAMES).optional(),
   strategy: StrategyName.optional(),
   selection_strategy: StrategyName.optional(),
-  max_retry_per_key: z.number().int().min(0).max(100).optional(),
-  default_cooldown: Seconds.optional(),
-  cooling: z.looseObject({ min_cooldown: Seconds.optional(), max_cooldown: Seconds.optional() }).optional(),
+  ...OLDER_POLICY_FIELDS,
   scheduler: z
     .looseObject({
-      key_cooldown_seconds: Seconds.optional(),
-      adaptive_cooldown: z
-        .looseObject({
-          enabled: z.boolean().optional(),
-          min_cooldown: Seconds.optional(),
-          max_cooldown: Seconds.optional(),
-        })
-        .optional(),
+      ...OLDER_POLICY_FIELDS,
       max_concurrent_tasks: z.number().int().min(1).max(100_000).optional(),
       strategy: StrategyName.optional(),
       selection_strategy: StrategyName.optional(),
@@ -139,9 +135,13 @@ export function readFlatKeys(yaml: YamlText, form: Form): Draft {
   }
   if (file.scheduler?.max_concurrent_tasks !== undefined)
     notices.push("max_concurrent_tasks is passed over: as many calls are in flight as the windows allow");
+  const { policy, ...said } = policyOf(file, yaml);
+  faults.push(...said.faults);
+  notices.push(...said.notices);
   return {
     form: "flat",
     groups: toGroups(keys, file, notices),
+    halfRead: [],
     routing: {
       strategy:
         file.strategy ??
@@ -150,7 +150,7 @@ export function readFlatKeys(yaml: YamlText, form: Form): Draft {
         file.scheduler?.selection_strategy ??
         "round_robin",
     },
-    policy: policyOf(file),
+    policy,
     notices,
     faults,
   };
@@ -262,9 +262,19 @@ function freeId(wanted: string, taken: Set<string>): string {
   return id;
 }
 
-function policyOf(file: FlatFile): KeyPolicy {
-  const { policy } = readOlderPolicy({ ...file.scheduler, ...file });
-  return { cooling: policy.cooling, maxRetries: file.max_retry_per_key ?? null };
+/** What stands at the file's top comes before what stands under `scheduler`. */
+function policyOf(file: FlatFile, yaml: YamlText): { policy: KeyPolicy; faults: string[]; notices: string[] } {
+  const said = { ...file.scheduler, ...file };
+  const { policy, faults, notices } = readOlderPolicy(said);
+  const placeOf = (place: Place) => (Object.hasOwn(file, place[0] ?? "") ? place : ["scheduler", ...place]);
+  return {
+    policy: {
+      cooling: policy.cooling,
+      maxRetries: said.max_retry_per_key === undefined ? null : policy.retry.maxRetries,
+    },
+    faults: faults.map(({ place, what }) => yaml.fault(placeOf(place), what)),
+    notices,
+  };
 }
 
 /** Known by name alone, so that nothing of a value or of a mistyped secret is ever said. */

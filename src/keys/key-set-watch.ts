@@ -30,11 +30,24 @@ export interface KeySetWatch {
   problem(): string | undefined;
 }
 
-export function createKeySetWatch(settings: Settings, context: Context): KeySetWatch {
+/** What is to be known of a set is logged aloud (info, warn) unless somebody else says it; then at debug. Default: aloud. */
+export interface SaidElsewhere {
+  /** At the load. */
+  atStart?: boolean;
+  /** After a change. */
+  ofChanges?: boolean;
+}
+
+export function createKeySetWatch(settings: Settings, context: Context, elsewhere: SaidElsewhere = {}): KeySetWatch {
   const { clock, log } = context;
   let current: KeySet | undefined;
   let seen = "";
   let problem: string | undefined;
+
+  function warn(set: KeySet, aloud: boolean): void {
+    const few = fewKeysWarning(set);
+    if (few) log[aloud ? "warn" : "debug"](few);
+  }
 
   /** Changes whenever one of the files does. */
   function signature(): string {
@@ -63,7 +76,7 @@ export function createKeySetWatch(settings: Settings, context: Context): KeySetW
       if (keysFile(settings) === undefined) throw gone(set.file);
       next = await loadKeySet(settings);
     } catch (error) {
-      if (!(error instanceof VigilaneError)) throw error;
+      // Whatever it is: a set that cannot be loaded is not in use, and who asks why is told.
       seen = state;
       const why = explain(error).replaceAll(/\n\s*- /g, " · ");
       if (why !== problem) log.error({ why }, "the changed keys' file is refused whole; the earlier keys stay in use");
@@ -76,8 +89,7 @@ export function createKeySetWatch(settings: Settings, context: Context): KeySetW
       rememberKeys(next, settings);
       const { added, removed, changed } = changes;
       log.info({ added, removed, changed, notices: next.notices }, "the changed keys' file is in use");
-      const few = fewKeysWarning(next);
-      if (few) log.warn(few);
+      warn(next, !elsewhere.ofChanges);
     } else if (problem !== undefined) log.info("the keys' file is as it was; nothing has changed");
     current = next;
     seen = state;
@@ -88,7 +100,8 @@ export function createKeySetWatch(settings: Settings, context: Context): KeySetW
     async load() {
       const before = stateOf(keysFile(settings) ?? "");
       current = await loadKeySet(settings);
-      for (const notice of current.notices) log.debug({ notice }, "keys");
+      for (const notice of current.notices) log[elsewhere.atStart ? "debug" : "info"](notice);
+      warn(current, !elsewhere.atStart);
       rememberKeys(current, settings);
       // Edited while it was read: to be looked at again.
       seen = before === stateOf(keysFile(settings) ?? "") ? signature() : "";

@@ -7,12 +7,12 @@ import { PROVIDER_NAMES } from "../queues/provider-presets.ts";
 import type { Settings } from "../settings.ts";
 import type { DraftGroup } from "./draft.ts";
 import { addKey, type Edited, removeKeys } from "./edit-keys.ts";
-import { changeYaml } from "./edit-yaml.ts";
+import { changeYaml, mergeYaml } from "./edit-yaml.ts";
 import { placeOf, readKeyMemory } from "./key-memory.ts";
 import { BaseUrl, Key, KeyGroupEntry, Weight } from "./keys-file.ts";
 import { keysFile, readDraft, readKeySet } from "./load-key-set.ts";
 import { defaultsOf } from "./provider-defaults.ts";
-import { type KeysText, openKeysText } from "./sealed-file.ts";
+import { type OpenedKeys, openKeysText } from "./sealed-file.ts";
 import { referenceOf, resolveSecret, showWritten } from "./secrets.ts";
 import { writeKeys } from "./write-keys.ts";
 
@@ -53,7 +53,7 @@ export function createKeysAdmin(settings: Settings, env: NodeJS.ProcessEnv = pro
     return mine;
   };
 
-  async function open(): Promise<KeysText> {
+  async function open(): Promise<OpenedKeys> {
     const path = keysFile(settings);
     if (path !== undefined) return await openKeysText(path, env);
     throw new VigilaneError("OPERATION_OFF", "this gateway has no keys' file", {
@@ -62,7 +62,7 @@ export function createKeysAdmin(settings: Settings, env: NodeJS.ProcessEnv = pro
   }
 
   /** Refused as well where this process can load the file as it is and could not after the change. */
-  async function write(file: KeysText, { text, done }: Edited): Promise<string> {
+  async function write(file: OpenedKeys, { text, done }: Edited): Promise<string> {
     const load = (one: string) =>
       readKeySet({ ...file, text: one }, settings, { env, memory: readKeyMemory(settings.data) });
     try {
@@ -73,7 +73,7 @@ export function createKeysAdmin(settings: Settings, env: NodeJS.ProcessEnv = pro
         loadsNow = false;
       }
       if (loadsNow) load(text);
-      await writeKeys(file.path, text, settings, env);
+      await writeKeys(file, text, settings, env);
       return done;
     } catch (error) {
       if (error instanceof VigilaneError && error.code === "SETTINGS_INVALID") throw unreadable(error.message);
@@ -100,6 +100,8 @@ export function createKeysAdmin(settings: Settings, env: NodeJS.ProcessEnv = pro
     change: (groupId, body) =>
       inTurn(async () => {
         const fields = read(Changed, body);
+        if (Object.entries(fields).every(([name, value]) => name === "keys" && (value as unknown[]).length === 0))
+          throw unreadable(`nothing is said that would change key group ${groupId}`);
         const file = await open();
         const { draft } = readDraft(file.path, file.text);
         if (draft.form === "flat") throw flatFile(file.path);
@@ -149,7 +151,7 @@ function enteredAgain(group: DraftGroup, fields: Changed, env: NodeJS.ProcessEnv
 }
 
 function patched(text: string, group: DraftGroup, { keys = [], ...fields }: Changed, env: NodeJS.ProcessEnv): string {
-  let now = patch(text, group.place, fields);
+  let now = mergeYaml(text, group.place, fields);
   for (const { id, secret, ...rest } of keys) {
     const there = group.keys.find((key) => key.id === id);
     if (!there) {
@@ -160,32 +162,16 @@ function patched(text: string, group: DraftGroup, { keys = [], ...fields }: Chan
     // The same secret entered again stays the reference that it was.
     const found = resolveSecret(there.secret, env);
     const same = "secret" in found && found.secret === secret;
-    now = patch(now, there.place, { ...rest, ...(secret !== undefined && !same && { secret }) });
+    now = mergeYaml(now, there.place, { ...rest, ...(secret !== undefined && !same && { secret }) });
   }
   return now;
 }
 
-/** As RFC 7396 merges: an object field by field, null takes away. */
-function patch(text: string, place: DraftGroup["place"], fields: Record<string, unknown>): string {
-  return Object.entries(fields).reduce((now, [field, value]) => {
-    if (value === undefined) return now;
-    if (value === null) return changeYaml(now, { kind: "unset", place, field });
-    if (typeof value === "object" && hasMap(now, [...place, field])) {
-      return patch(now, [...place, field], value as Record<string, unknown>);
-    }
-    return changeYaml(now, { kind: "set", place, field, value });
-  }, text);
-}
-
-function hasMap(text: string, place: DraftGroup["place"]): boolean {
-  const { yaml } = readDraft("", text);
-  return typeof yaml.document.getIn(place) === "object";
-}
-
 function shown(group: DraftGroup) {
   const { id, provider, baseUrl, model, account, weight, strategy, region, quality, price, windows, keys } = group;
+  const { capabilities, refusedCallsCount = null } = group;
   return {
-    ...{ id, provider, weight, strategy, region, quality, price, windows },
+    ...{ id, provider, weight, strategy, region, quality, price, windows, capabilities, refusedCallsCount },
     baseUrl: baseUrl ?? defaultsOf(provider).baseUrl ?? null,
     model: model ?? null,
     account: account ?? null,

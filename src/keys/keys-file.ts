@@ -6,7 +6,7 @@ import { PROVIDER_NAMES } from "../queues/provider-presets.ts";
 import { Windows } from "../queues/window.ts";
 import { RoutingPolicy } from "../routing-policy.ts";
 import type { YamlText } from "../yaml-file.ts";
-import { type Draft, type DraftGroup, type Place, USUAL_POLICY } from "./draft.ts";
+import { type Draft, type DraftGroup, type HalfRead, type Place, USUAL_POLICY } from "./draft.ts";
 
 export const KEY_ID = /^[A-Za-z0-9._-]{1,60}$/;
 export const ACCOUNT = /^[A-Za-z0-9._-]{1,80}$/;
@@ -71,11 +71,12 @@ const KeysFile = z.strictObject({
     .default(DEFAULT_ROUTING),
 });
 
-/** Each group is looked at by itself, so that one fault hides no other. */
+/** Each group is looked at by itself, and one with a fault for what can be read of it, so that one fault hides no other. */
 export function readKeyGroups(yaml: YamlText): Draft {
   const draft: Draft = {
     form: "keyGroups",
     groups: [],
+    halfRead: [],
     routing: DEFAULT_ROUTING,
     policy: USUAL_POLICY,
     notices: [],
@@ -92,9 +93,38 @@ export function readKeyGroups(yaml: YamlText): Draft {
     const place: Place = ["keyGroups", i];
     const entry = KeyGroupEntry.safeParse(raw);
     if (entry.success) draft.groups.push(toDraft(entry.data, place));
-    else draft.faults.push(...yaml.faultsOf(entry.error, place));
+    else {
+      draft.faults.push(...yaml.faultsOf(entry.error, place));
+      draft.halfRead.push(toHalfRead(raw, place));
+    }
   }
   return draft;
+}
+
+/** Only what looks like an id is taken for one: what stands in its place may be a secret. */
+const Named = z.looseObject({
+  id: z.string().regex(KEY_GROUP_ID).optional().catch(undefined),
+  keys: z.array(z.unknown()).catch([]),
+});
+const NamedKey = z.looseObject({
+  id: z.string().regex(KEY_ID).optional().catch(undefined),
+  secret: z.string().min(1),
+  enabled: z.boolean().catch(true),
+});
+
+function toHalfRead(raw: unknown, place: Place): HalfRead {
+  const { id, keys } = Named.catch({ id: undefined, keys: [] }).parse(raw);
+  return {
+    id,
+    keys: keys.flatMap((one, j) => {
+      const key = NamedKey.safeParse(one);
+      if (!key.success) return [];
+      const keyPlace = [...place, "keys", j];
+      const { id: keyId = `no. ${j + 1}`, secret, enabled } = key.data;
+      return [{ id: keyId, secret, enabled, weight: 1, place: keyPlace, secretPlace: [...keyPlace, "secret"] }];
+    }),
+    place,
+  };
 }
 
 function toDraft({ keys = [], ...entry }: z.infer<typeof KeyGroupEntry>, place: Place): DraftGroup {

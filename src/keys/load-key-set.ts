@@ -25,7 +25,7 @@ export interface KeySet {
   groups: KeyGroup[];
   /** How a group is chosen for a task. */
   routing: Routing;
-  /** Of older files; nothing uses it yet. */
+  /** How calls are tried again and groups rest; only older files say it, else it is the usual one. */
   policy: KeyPolicy;
   /** To be said at load, a line each; no faults. */
   notices: string[];

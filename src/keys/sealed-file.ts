@@ -16,6 +16,11 @@ export interface KeysText {
   sealedWith?: string;
 }
 
+export interface OpenedKeys extends KeysText {
+  /** The file as it was read: what it must still hold when it is written over. */
+  onDisk: Uint8Array;
+}
+
 /** What an encrypted file is opened and sealed with. */
 export interface Opener {
   identities: string[];
@@ -41,7 +46,7 @@ export function openerFrom(env: NodeJS.ProcessEnv): Opener | undefined {
 }
 
 /** Reads the file, and opens it where it is encrypted. Rejects with SETTINGS_INVALID; the reason shows nothing of it. */
-export async function openKeysText(path: string, env: NodeJS.ProcessEnv): Promise<KeysText> {
+export async function openKeysText(path: string, env: NodeJS.ProcessEnv): Promise<OpenedKeys> {
   let bytes: Buffer;
   try {
     bytes = readFileSync(path);
@@ -51,7 +56,7 @@ export async function openKeysText(path: string, env: NodeJS.ProcessEnv): Promis
       remedy: "Correct the path (setting keys), or copy config/keys.example.yaml there.",
     });
   }
-  if (!isSealed(path)) return { path, text: bytes.toString("utf8") };
+  if (!isSealed(path)) return { path, text: bytes.toString("utf8"), onDisk: bytes };
   const opener = openerFrom(env);
   if (!opener) {
     throw new VigilaneError("SETTINGS_INVALID", `${path} is encrypted, and there is nothing to open it with`, {
@@ -59,7 +64,7 @@ export async function openKeysText(path: string, env: NodeJS.ProcessEnv): Promis
     });
   }
   const text = await open(bytes, opener, path);
-  return { path, text, ...(opener.identityFile !== undefined && { sealedWith: opener.identityFile }) };
+  return { path, text, onDisk: bytes, ...(opener.identityFile !== undefined && { sealedWith: opener.identityFile }) };
 }
 
 /** Only where a file is encrypted: all of its cryptography takes time and memory to load. */

@@ -32,47 +32,64 @@ export interface CallPolicy {
 export const DEFAULT_COOLING: CoolingPolicy = { adaptive: true, minMs: 10_000, maxMs: 120_000, fixedMs: 60_000 };
 export const DEFAULT_RETRY: RetryPolicy = { maxRetries: 2, baseMs: 1_000, capMs: 30_000 };
 
-const seconds = () => z.number().positive().max(86_400);
-const OlderFields = z.looseObject({
-  max_retry_per_key: z.number().int().min(0).max(10).optional(),
-  default_cooldown: seconds().optional(),
-  cooling: z.looseObject({ min_cooldown: seconds().optional(), max_cooldown: seconds().optional() }).optional(),
-  adaptive_cooldown: z
-    .looseObject({
-      enabled: z.boolean().optional(),
-      min_cooldown: seconds().optional(),
-      max_cooldown: seconds().optional(),
-    })
-    .optional(),
-  key_cooldown_seconds: seconds().optional(),
-});
+const Seconds = z.number().min(0).max(86_400);
+const Bounds = { min_cooldown: Seconds.optional(), max_cooldown: Seconds.optional() };
+/** The fields by which an older keys' file says it, at its top or under `scheduler`; times in seconds, 0: no rest. */
+export const OLDER_POLICY_FIELDS = {
+  max_retry_per_key: z.number().int().min(0).max(100).optional(),
+  default_cooldown: Seconds.optional(),
+  key_cooldown_seconds: Seconds.optional(),
+  cooling: z.looseObject(Bounds).optional(),
+  adaptive_cooldown: z.looseObject({ enabled: z.boolean().optional(), ...Bounds }).optional(),
+};
+const OlderFields = z.looseObject(OLDER_POLICY_FIELDS);
 
-/** Reading of older fields: the policy, and what is wrong with them in words ("cooling.min_cooldown: …"). */
+/** Reading of older fields: the policy, what is wrong with them and where, and what is to be said of them. */
 export interface ReadPolicy {
   policy: CallPolicy;
-  faults: string[];
+  faults: { place: (string | number)[]; what: string }[];
+  notices: string[];
 }
 
 /**
- * What an older keys' file says, at its top or under `scheduler`: max_retry_per_key; default_cooldown or
- * key_cooldown_seconds; cooling or adaptive_cooldown { enabled, min_cooldown, max_cooldown }; all in seconds. A file that
- * names a fixed cool-down alone means that one; where it names bounds, those count.
+ * What an older keys' file says: max_retry_per_key; default_cooldown or key_cooldown_seconds; cooling or adaptive_cooldown
+ * { enabled, min_cooldown, max_cooldown }. A file that names a fixed cool-down alone means that one; where it names bounds,
+ * those count. One bound alone moves the other's default where they would cross.
  */
 export function readOlderPolicy(raw: unknown): ReadPolicy {
   const policy: CallPolicy = { cooling: { ...DEFAULT_COOLING }, retry: { ...DEFAULT_RETRY } };
+  const read: ReadPolicy = { policy, faults: [], notices: [] };
   const parsed = OlderFields.safeParse(raw ?? {});
-  if (!parsed.success)
-    return { policy, faults: parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`) };
+  if (!parsed.success) {
+    read.faults = parsed.error.issues.map(({ path, message }) => ({
+      place: path as (string | number)[],
+      what: message,
+    }));
+    return read;
+  }
   const { max_retry_per_key, default_cooldown, key_cooldown_seconds, cooling, adaptive_cooldown } = parsed.data;
-  const bounds = { ...cooling, ...adaptive_cooldown };
+  const { min_cooldown: least, max_cooldown: most } = { ...cooling, ...adaptive_cooldown };
   const fixed = default_cooldown ?? key_cooldown_seconds;
   if (max_retry_per_key !== undefined) policy.retry.maxRetries = max_retry_per_key;
   if (fixed !== undefined) policy.cooling.fixedMs = fixed * 1_000;
-  if (bounds.min_cooldown !== undefined) policy.cooling.minMs = bounds.min_cooldown * 1_000;
-  if (bounds.max_cooldown !== undefined) policy.cooling.maxMs = bounds.max_cooldown * 1_000;
-  const named = bounds.min_cooldown !== undefined || bounds.max_cooldown !== undefined;
-  policy.cooling.adaptive = adaptive_cooldown?.enabled ?? (named || fixed === undefined);
-  const faults =
-    policy.cooling.minMs > policy.cooling.maxMs ? ["min_cooldown: must not be longer than max_cooldown"] : [];
-  return { policy, faults };
+  if (least !== undefined) policy.cooling.minMs = least * 1_000;
+  if (most !== undefined) policy.cooling.maxMs = most * 1_000;
+  policy.cooling.adaptive =
+    adaptive_cooldown?.enabled ?? (least !== undefined || most !== undefined || fixed === undefined);
+  if (policy.cooling.minMs <= policy.cooling.maxMs) return read;
+  if (least !== undefined && most !== undefined) {
+    const list = adaptive_cooldown?.min_cooldown === undefined ? "cooling" : "adaptive_cooldown";
+    read.faults.push({ place: [list, "min_cooldown"], what: "must not be longer than max_cooldown" });
+  } else if (least !== undefined) {
+    policy.cooling.maxMs = policy.cooling.minMs;
+    read.notices.push(
+      `min_cooldown is longer than the usual max_cooldown of ${DEFAULT_COOLING.maxMs / 1_000} s: both are ${least} s`,
+    );
+  } else {
+    policy.cooling.minMs = policy.cooling.maxMs;
+    read.notices.push(
+      `max_cooldown is shorter than the usual min_cooldown of ${DEFAULT_COOLING.minMs / 1_000} s: both are ${most} s`,
+    );
+  }
+  return read;
 }

@@ -42,7 +42,9 @@ const SHORTHAND = {
 export type ShorthandName = keyof typeof SHORTHAND;
 const SHORTHAND_NAMES = Object.keys(SHORTHAND) as ShorthandName[];
 
-const limitOf = (name: ShorthandName) => z.number().int().min(1).max(SHORTHAND[name].most).optional();
+/** The largest limit that such a window may have. */
+export const mostOf = (name: ShorthandName): number => SHORTHAND[name].most;
+const limitOf = (name: ShorthandName) => z.number().int().min(1).max(mostOf(name)).optional();
 const Zone = z.string().refine(isTimeZone, "is no time zone's name, such as America/Los_Angeles");
 const Kind = z.enum(WINDOW_KINDS);
 

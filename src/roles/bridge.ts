@@ -26,12 +26,13 @@ import { policyId } from "../routing-policy.ts";
 import type { Settings } from "../settings.ts";
 import { checkStore, connectBeside, connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
+import { offeredByCameras, quotaWarning } from "../supervisor/capacity.ts";
 import { openOutboxTransfer, openTopicLog } from "../topics/open-topic-log.ts";
 import type { OpenOutboxTransfer } from "../topics/outbox-transfer.ts";
 import { TOPICS, type TopicLog } from "../topics/topic-log.ts";
 import { snapshotPublisher } from "./key-group-snapshots.ts";
 import { openImageStore } from "./open-image-store.ts";
-import { instanceName, storeUrl } from "./places.ts";
+import { instanceName, isStartedByUp, storeUrl } from "./places.ts";
 import type { RoleService } from "./role-service.ts";
 import { tellLags } from "./topic-lags.ts";
 
@@ -56,8 +57,17 @@ export function createBridge(settings: Settings, context: Context): RoleService 
       ? { topic: TOPICS.tasks, read: readTask, leftToUs: true }
       : { topic: TOPICS.detections, read: readDetection, leftToUs: false };
   const writesTasks = settings.assessmentTasks === "write";
-  const keys = createKeySetWatch(settings, context);
+  // What changes later it says for the others too.
+  const keys = createKeySetWatch(settings, context, { atStart: isStartedByUp() });
   const cameras = settings.cameras ? readCameras(settings.cameras) : [];
+  /** What the cameras of the file that are judged here offer. */
+  const offered = offeredByCameras(
+    cameras
+      .filter(({ id }) => !(writesTasks && isInShare(id, settings.assessmentTasksShare)))
+      .map(({ frameIntervalMs }) => frameIntervalMs ?? settings.frameIntervalMs),
+  );
+  /** That the quota is too small for it, as it was last said. */
+  let tooSmall: string | undefined;
   /** Policies that no key group may serve, in words. */
   let nowhere: string[] = [];
   const url = storeUrl(settings);
@@ -65,6 +75,12 @@ export function createBridge(settings: Settings, context: Context): RoleService 
   const transfers = new Set<OpenOutboxTransfer>();
   const base = service("bridge", context, async (acquired, signal) => {
     let { groups, routing } = await keys.load();
+    const lookAtQuota = (aloud: boolean) => {
+      const now = quotaWarning(groups, offered);
+      if (now !== undefined && now !== tooSmall && aloud) context.log.warn(now);
+      tooSmall = now;
+    };
+    lookAtQuota(!isStartedByUp());
     const connection = async (what: string) =>
       acquired.add(await connectStore(url, context, {}, signal), what, (r) => r.disconnect());
     const redis = await connection("store connection");
@@ -176,6 +192,7 @@ export function createBridge(settings: Settings, context: Context): RoleService 
       keys.follow(async (next, { renewed }) => {
         ({ groups, routing } = next);
         await makeKnown(renewed);
+        lookAtQuota(true);
       }, until),
     );
 

@@ -21,6 +21,9 @@ export function storeUrl(settings: Pick<Settings, "redisUrl">): string {
  */
 export const instanceName = (role: string) => process.env.VIGILANE_INSTANCE ?? `${role}-${hostname()}`;
 
+/** Whether `vigilane up` has started this process: what it has said itself no role says again. */
+export const isStartedByUp = () => process.env.VIGILANE_ASKED_ROLES !== undefined;
+
 /** The live page's build: two folders up from the sources, three from the server's own build. */
 export function pageFolder(): string {
   const [ofSources = "", ofBuild = ""] = ["../../dashboard/dist", "../../../dashboard/dist"].map((path) =>

@@ -19,14 +19,14 @@ import type { Settings } from "../settings.ts";
 import { connectStore } from "../store.ts";
 import { followRun } from "../store-run.ts";
 import { openImageStore } from "./open-image-store.ts";
-import { instanceName, storeUrl } from "./places.ts";
+import { instanceName, isStartedByUp, storeUrl } from "./places.ts";
 
 /** Keys count as held for so long after the last word of their worker. */
 const HOLD_MS = 6_000;
 const GRACE_MS = 4_000;
 
 export function createWorker(settings: Settings, context: Context): Service & { detail(): string } {
-  const keys = createKeySetWatch(settings, context);
+  const keys = createKeySetWatch(settings, context, { atStart: isStartedByUp(), ofChanges: isStartedByUp() });
   let groups: readonly KeyGroup[] = [];
   let policy: CallPolicy;
   let inFlight = () => 0;

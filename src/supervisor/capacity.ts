@@ -1,4 +1,4 @@
-/** Whether the key groups' quota can carry what is offered: said at start, by doctor and by load. */
+/** Whether the key groups' quota can carry what is offered: said at start, by doctor and load, and by the bridge when the keys' file changes. */
 import { type KeyGroup, sustainedCallsPerSecond } from "../queues/key-groups.ts";
 
 export interface Offered {

@@ -58,6 +58,8 @@ test("looking shows states; permission shows the file, and of secrets their ends
   expect(json.onFile).toEqual([
     expect.objectContaining({
       id: "qwen-a",
+      capabilities: {},
+      refusedCallsCount: null,
       keys: [
         { id: "one", secret: "$" + "{KEY_ONE}", weight: 1, enabled: true },
         { id: "two", secret: "sk-…-two", weight: 1, enabled: true },
@@ -86,7 +88,7 @@ test("a group is added, changed and removed; comments stay", async () => {
   };
   expect(await ask("POST", "", group)).toMatchObject({
     status: 201,
-    json: { done: expect.stringContaining("other added") },
+    json: { done: expect.stringContaining("key group other added with key k") },
   });
   expect(read().startsWith(FILE)).toBe(true);
   expect(parse(read()).keyGroups[1]).toEqual(group);
@@ -100,6 +102,25 @@ test("a group is added, changed and removed; comments stay", async () => {
   expect((await ask("DELETE", "/other")).status).toBe(200);
   expect(parse(read()).keyGroups).toHaveLength(1);
   expect(read()).toContain("# paid");
+});
+
+test("a change merges objects and replaces lists whole, and what it said is seen", async () => {
+  const { ask, read } = await setUp();
+  const windows = () => parse(read()).keyGroups[0].windows;
+  const change = async (body: object) => expect((await ask("PATCH", "/qwen-a", body)).status).toBe(200);
+  const hour = { limit: 100, windowMs: 3_600_000 };
+  const week = { limit: 900, windowMs: 604_800_000 };
+  await change({ windows: { more: [hour, week] }, price: { perCall: 0.1, perMillionInputTokens: null } });
+  expect(windows()).toEqual({ requestsPerSecond: 5, more: [hour, week] });
+  expect(parse(read()).keyGroups[0].price).toEqual({ perCall: 0.1 });
+  await change({ windows: { more: [week] }, price: { perMillionInputTokens: 2 } });
+  expect(windows()).toEqual({ requestsPerSecond: 5, more: [week] });
+  expect(parse(read()).keyGroups[0].price).toEqual({ perCall: 0.1, perMillionInputTokens: 2 });
+  await change({ windows: { more: [] }, price: null, capabilities: { jsonSchema: true }, refusedCallsCount: true });
+  expect(windows()).toEqual({ requestsPerSecond: 5, more: [] });
+  expect(read()).toContain("requestsPerSecond: 5 # as they told us");
+  const { onFile } = (await ask("GET")).json;
+  expect(onFile).toMatchObject([{ price: null, capabilities: { jsonSchema: true }, refusedCallsCount: true }]);
 });
 
 test("what would not load is refused with every fault, and not written", async () => {
@@ -120,6 +141,8 @@ test("what would not load is refused with every fault, and not written", async (
     },
     /every key is disabled/,
   );
+  for (const nothing of [{}, { keys: [] }])
+    await refused("PATCH", "/qwen-a", nothing, /nothing is said that would change key group qwen-a/);
   const stolen = {
     id: "x",
     model: "m",

@@ -103,6 +103,8 @@ test("a group is added with its windows, a reference in the place of its secret"
     "https://x.example/v1",
     "--requests-per-minute",
     "60",
+    "--tokens-per-minute",
+    "90000",
   ];
   const { code } = await keys(["add", "other", ...flags, "--secret", "file:/run/secrets/other"]);
   expect(code).toBe(0);
@@ -111,7 +113,7 @@ test("a group is added with its windows, a reference in the place of its secret"
     provider: "custom",
     baseUrl: "https://x.example/v1",
     model: "m",
-    windows: { requestsPerMinute: 60 },
+    windows: { requestsPerMinute: 60, tokensPerMinute: 90_000 },
     keys: [{ id: "key-001", secret: "file:/run/secrets/other" }],
   });
   const wrong = await keys(["add", "third", "--provider", "custom", "--no-key"]);
@@ -146,12 +148,55 @@ test("encrypt, list, edit and decrypt with an identity's file", async () => {
   const env = { VIGILANE_AGE_IDENTITY_FILE: identity };
   expect((await keys(["list"], { env })).said).toContain(SHOWN);
   await keys(["enable", "qwen-a"], { env });
-  const broken = { ...env, EDITOR: "sed -i s/secret:/sekret:/" };
-  expect(await keys(["edit"], { env: broken })).toMatchObject({ code: 2, said: expect.stringMatching(/"sekret"/) });
   expect((await keys(["edit"], { env: { ...env, EDITOR: "sed -i s/paid/free/" } })).said).toContain("is written");
   expect((await keys(["decrypt"], { env })).code).toBe(0);
   expect(read()).toBe(plain.replace("paid", "free").replace("enabled: false", "enabled: true"));
   expect(existsSync(sealed)).toBe(false);
+
+  await keys(["encrypt", "--keep"], { env });
+  const before = readFileSync(sealed);
+  expect(await keys(["encrypt"], { env })).toMatchObject({
+    code: 2,
+    said: expect.stringMatching(/keys\.yaml\.age is there already.*Move it away/),
+  });
+  expect([readFileSync(sealed).equals(before), existsSync(file)]).toEqual([true, true]);
+});
+
+test("what would be passed over is refused, and not shown", async () => {
+  const before = read();
+  for (const [args, said] of [
+    [["disable", "qwen-a", "one", "two"], /keys disable takes 2 names at most, and 3 are .*GROUP \[KEY\]/],
+    [["add", "qwen-a", SECRET], /keys add takes 1 name at most, and 2 are given/],
+    [["list", "qwen-a"], /keys list takes no name, and 1 is given/],
+    [
+      ["add", "new", "--provider", "ollama", "--no-key", "--weight", "5"],
+      /--weight say something of a key, and --no-key/,
+    ],
+    [["add", "new", "--provider", "ollama", "--no-key", "--id", "k"], /--id say something of a key/],
+  ] as const) {
+    const refused = await keys([...args]);
+    expect(refused).toMatchObject({ code: 2, said: expect.stringMatching(said) });
+    expect(refused.said).not.toContain("planted");
+  }
+  expect(read()).toBe(before);
+});
+
+test("what is typed is added to the file as it is by then", async () => {
+  const child = spawn(process.execPath, [MAIN, "keys", "add", "qwen-a", "--id", "three"], {
+    cwd: folder,
+    env: { PATH: process.env.PATH, HOME: folder },
+  });
+  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+  // More than its pipe holds, and no line yet: once all of it is taken, it waits for the rest.
+  await new Promise((resolve) => child.stdin.write(" ".repeat(2_000_000), resolve));
+  await keys(["enable", "qwen-a", "two"]);
+  child.stdin.end(`${SECRET}-three\n`);
+  expect(await ended).toBe(0);
+  expect(parse(read()).keyGroups[0].keys).toEqual([
+    { id: "one", secret: SECRET },
+    { id: "two", secret: "$" + "{KEY_TWO}", enabled: true },
+    { id: "three", secret: `${SECRET}-three` },
+  ]);
 });
 
 test("each command has help of its own", async () => {

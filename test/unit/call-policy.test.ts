@@ -30,20 +30,39 @@ describe("older keys' files", () => {
       { adaptive: false, fixedMs: 30_000 },
       DEFAULT_RETRY,
     ],
+    [
+      "name many retries and no rest",
+      { max_retry_per_key: 100, default_cooldown: 0 },
+      { adaptive: false, fixedMs: 0 },
+      { ...DEFAULT_RETRY, maxRetries: 100 },
+    ],
   ])("%s", (_, raw, cooling, retry) => {
-    const { policy, faults } = readOlderPolicy(raw);
-    expect(faults).toEqual([]);
+    const { policy, faults, notices } = readOlderPolicy(raw);
+    expect({ faults, notices }).toEqual({ faults: [], notices: [] });
     expect(policy.cooling).toMatchObject(cooling);
     expect(policy.retry).toEqual(retry);
   });
 
   test.each([
-    [{ cooling: { min_cooldown: "soon" } }, "cooling.min_cooldown"],
-    [{ default_cooldown: -1 }, "default_cooldown"],
-    [{ cooling: { min_cooldown: 200, max_cooldown: 100 } }, "min_cooldown"],
-    [{ cooling: { min_cooldown: 200 } }, "min_cooldown"],
-  ])("what is wrong in %j is named", (raw, field) => {
-    expect(readOlderPolicy(raw).faults[0]).toContain(field);
+    [{ cooling: { min_cooldown: "soon" } }, ["cooling", "min_cooldown"]],
+    [{ default_cooldown: -1 }, ["default_cooldown"]],
+    [{ cooling: { min_cooldown: 200, max_cooldown: 100 } }, ["cooling", "min_cooldown"]],
+    [
+      { cooling: { max_cooldown: 100 }, adaptive_cooldown: { min_cooldown: 200 } },
+      ["adaptive_cooldown", "min_cooldown"],
+    ],
+  ])("what is wrong in %j is named", (raw, place) => {
+    expect(readOlderPolicy(raw).faults).toMatchObject([{ place }]);
+  });
+
+  test.each([
+    [{ cooling: { min_cooldown: 200 } }, 200_000, /min_cooldown is longer .* 120 s: both are 200 s/],
+    [{ adaptive_cooldown: { max_cooldown: 5 } }, 5_000, /max_cooldown is shorter .* 10 s: both are 5 s/],
+  ])("one bound alone, %j, moves the other's default, and that is said", (raw, ms, notice) => {
+    const { policy, faults, notices } = readOlderPolicy(raw);
+    expect(policy.cooling).toMatchObject({ minMs: ms, maxMs: ms });
+    expect(faults).toEqual([]);
+    expect(notices).toEqual([expect.stringMatching(notice)]);
   });
 
   test("reading one changes no default", () => {

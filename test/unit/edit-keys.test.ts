@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
 import { addKey, nextKeyId, removeKeys, setEnabled } from "../../src/keys/edit-keys.ts";
-import { changeYaml } from "../../src/keys/edit-yaml.ts";
+import { changeYaml, mergeYaml } from "../../src/keys/edit-yaml.ts";
 
 const example = { path: "keys.yaml", text: readFileSync("config/keys.example.yaml", "utf8") };
 /** Lines that are in one text and not in the other. */
@@ -76,7 +76,27 @@ test("the flat forms are edited in their own words", () => {
   expect(off.text).toBe(older.text.replace("key_id: key_001", "key_id: key_001\n  enabled: false"));
   const more = addKey(older, "any", { id: "key_003", secret: "sk-three" }, undefined);
   expect(more.text).toBe(older.text.replace("key_id: key_002", "key_id: key_002\n- key_id: key_003\n  key: sk-three"));
+  expect(() => addKey(older, "any", { id: "x", secret: "y" }, { model: "m" })).toThrow(/takes keys only/);
   expect(removeKeys({ ...older, text: more.text }, "key-003", undefined).text).toBe(older.text);
+});
+
+test("fields are merged as RFC 7396 has it, also where the text refers to another place", () => {
+  const text = "# mine\na: { n: 1, list: [1, 2, 3] } # one\nb: &b\n  n: 1\n  deep: { x: 1, y: 2 }\nc: *b\n";
+  const now = mergeYaml(text, [], {
+    a: { list: [3] },
+    b: { deep: { x: null } },
+    c: { n: 2, deep: { y: null } },
+    d: { x: null, y: 1 },
+  });
+  expect(parse(now)).toEqual({
+    a: { n: 1, list: [3] },
+    b: { n: 1, deep: { y: 2 } },
+    c: { n: 2, deep: {} },
+    d: { y: 1 },
+  });
+  expect(now).toContain("# mine");
+  expect(mergeYaml(text, [], { a: { list: [] } })).toBe(text.replace("[1, 2, 3]", "[]"));
+  expect(mergeYaml(text, [], {})).toBe(text);
 });
 
 test("what is not there is told, with what is", () => {

@@ -124,12 +124,38 @@ keys:
   - { id: a, api_key: sk-planted, qps_limit: fast }
   - { id: b }
   - { id: c, api_key: "\${NOT_THERE}" }
+  - { id: d, api_key: sk-planted, qps_limit: 20000 }
+  - { id: e, api_key: sk-planted, rpm_limit: 700000 }
 selection_strategy: best
 `;
   const faults = () => read(text);
   expect(faults).toThrow(/api_keys\.yaml:3:46: keys\.0\.qps_limit: must be a number/);
   expect(faults).toThrow(/:4:5: keys\.1: api_key is missing/);
   expect(faults).toThrow(/:5:23: keys\.2\.api_key: key c: the environment has no NOT_THERE/);
-  expect(faults).toThrow(/:6:21: selection_strategy: must be one of/);
+  expect(faults).toThrow(/:6:46: keys\.3\.qps_limit: must be at most 10000\n/);
+  expect(faults).toThrow(/:7:46: keys\.4\.rpm_limit: must be at most 600000\n/);
+  expect(faults).toThrow(/:8:21: selection_strategy: must be one of/);
   expect(faults).not.toThrow(/sk-planted/);
+});
+
+test("whatever an older file may say of cool-downs and retries is in use as it says it; what cannot be is a fault", () => {
+  const keys = "\nkeys: [{ id: a, api_key: sk-one, qps_limit: 10000, rpm_limit: 600000 }]\n";
+  const policy = (text: string) => read(`${text}${keys}`).policy;
+  expect(policy("max_retry_per_key: 20\ncooling: { min_cooldown: 1, max_cooldown: 5 }")).toEqual({
+    cooling: { adaptive: true, minMs: 1_000, maxMs: 5_000, fixedMs: 60_000 },
+    maxRetries: 20,
+  });
+  expect(policy("default_cooldown: 0").cooling).toMatchObject({ adaptive: false, fixedMs: 0 });
+  expect(policy("scheduler: { max_retry_per_key: 1 }").maxRetries).toBe(1);
+  const alone = read(`cooling: { min_cooldown: 300 }${keys}`);
+  expect(alone.policy.cooling).toMatchObject({ minMs: 300_000, maxMs: 300_000 });
+  expect(alone.notices.join("\n")).toMatch(/min_cooldown is longer than the usual max_cooldown/);
+  const fault = (text: string) => () => policy(text);
+  expect(fault("cooling: { min_cooldown: 120, max_cooldown: 10 }")).toThrow(
+    /yaml:1:26: cooling\.min_cooldown: must not be longer than max_cooldown/,
+  );
+  expect(fault("scheduler:\n  adaptive_cooldown: { min_cooldown: 9, max_cooldown: 8 }")).toThrow(
+    /yaml:2:38: scheduler\.adaptive_cooldown\.min_cooldown: must not be longer/,
+  );
+  expect(fault("max_retry_per_key: 101")).toThrow(/yaml:1:20: max_retry_per_key: /);
 });

@@ -172,6 +172,28 @@ routing: { strategy: best }
     expect(faults).not.toContain("sk-planted");
   });
 
+  test("a group's own fault hides none of its ids, keys and secrets", async () => {
+    const text = `keyGroups:
+  - { id: a, model: m, wight: 1, windows: {}, keys: [{ id: k, secret: sk-planted }, { id: k, secret: "\${MISSING}" }] }
+  - { id: b, baseUrl: "https://x.example/v1", model: m, windows: { requestsPerSecond: 1 }, keys: [{ id: k, secret: x }] }
+  - { id: a, quality: 9, windows: { requestsPerSecond: 1 }, keys: [{ id: k, secret: file:/no/such, enabled: maybe }, 7, { id: o, secret: "\${O}", enabled: false }] }
+  - { id: b, keys: none }
+  - just text
+`;
+    const faults = await faultsOf(text);
+    const lines = faults.split("\n").map((line) => line.replace(/^ {2}- .*keys-\d+\.yaml:/, ""));
+    expect(lines.filter((line) => /two |cannot be read|has no/.test(line))).toEqual([
+      expect.stringMatching(/^4:11: keyGroups\.2\.id: two key groups have the id a/),
+      expect.stringMatching(/^5:11: keyGroups\.3\.id: two key groups have the id b/),
+      expect.stringMatching(/^2:91: keyGroups\.0\.keys\.1\.id: two keys of a have the id k/),
+      expect.stringMatching(/^2:102: .*key k: the environment has no MISSING/),
+      expect.stringMatching(/^4:85: .*key k: the file \/no\/such cannot be read/),
+    ]);
+    for (const other of [/no field "wight"/, /windows: needs at least one/, /keyGroups\.2\.quality/, /keyGroups\.4/])
+      expect(faults).toMatch(other);
+    expect(faults).not.toMatch(/planted/);
+  });
+
   test.each([
     ["an unquoted number", "secret: 1234567890123456"],
     ["a mistyped field", "sk-planted-1234567890ab: x"],
