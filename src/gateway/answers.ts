@@ -11,6 +11,8 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   NO_SUCH_TASK: 404,
   OPERATION_OFF: 405,
   NOT_FAILED: 409,
+  // Of the keys' file as it lies there: it is to be mended before it can be changed.
+  SETTINGS_INVALID: 409,
   IMAGE_GONE: 410,
   STORE_AWAY: 503,
   IMAGES_AWAY: 503,
