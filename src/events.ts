@@ -100,6 +100,8 @@ export const KeyGroupEvent = z.object({
   /** Of what is disabled: until it ends by itself where that is known, else until the next probe; null: it is not, or nobody knows. */
   disabledLeftMs: z.number().nullable().default(null),
   inFlight: z.number(),
+  /** maxConcurrent of its account and how many calls, or leases of such, of all the account's groups take a place; null: no such limit. */
+  concurrency: z.object({ limit: z.number(), used: z.number() }).nullable().default(null),
   /** `limit` and `used` in the window's unit; `zone` only of calendar days. */
   windows: z.array(
     z.object({

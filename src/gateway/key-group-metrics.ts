@@ -72,9 +72,10 @@ export function keyGroupMetrics({ gauge, counter, histogram }: StoreMetrics, sta
       }
     },
   );
-  const ofWindow = (value: (window: KeyGroupEvent["windows"][number]) => number) => (tell: Tell) => {
-    for (const { id, windows } of groups()) {
+  const ofWindow = (value: (window: { limit: number; used: number }) => number) => (tell: Tell) => {
+    for (const { id, windows, concurrency } of groups()) {
       for (const window of windows) tell({ key_group: id, window: window.name }, value(window));
+      if (concurrency) tell({ key_group: id, window: "maxConcurrent" }, value(concurrency));
     }
   };
   const windowLabels = ["key_group", "window"];

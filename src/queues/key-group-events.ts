@@ -29,7 +29,7 @@ const Facts = z.object({
 
 /** One list of snapshot.lua's reply. */
 export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
-  const [id = "", now, manned, usable, inFlight, used = "", keys = "", removed, ...fields] = reply;
+  const [id = "", now, manned, usable, inFlight, used = "", keys = "", removed, atOnce, ...fields] = reply;
   const record = new Map(
     Array.from({ length: fields.length / 2 }, (_, i) => [fields[2 * i] ?? "", fields[2 * i + 1] ?? ""]),
   );
@@ -74,6 +74,7 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     coolingLeftMs,
     disabledLeftMs: state === "disabled" ? (trouble?.leftMs ?? null) : null,
     inFlight: Number(inFlight),
+    concurrency: number("maxConcurrent") > 0 ? { limit: number("maxConcurrent"), used: Number(atOnce) } : null,
     windows: facts.windows.map(({ zone, ...w }, i) => ({ ...w, ...(zone && { zone }), used: places[i] ?? 0 })),
     waitsFor: waitsLeftMs > 0 ? { window: record.get("waitsFor") ?? "", leftMs: waitsLeftMs } : null,
     calls: number("calls"),

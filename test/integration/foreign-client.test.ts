@@ -29,6 +29,7 @@ async function scene() {
       coolingLeftMs: 0,
       disabledLeftMs: null,
       inFlight: 0,
+      concurrency: { limit: 8, used: 0 },
       calls: 3,
       ok: 3,
       rejected429: 0,
@@ -138,7 +139,7 @@ test("cameras, key groups, totals and health are told when they change, with the
   type Camera = { status: { state: string } | null; risk: object | null };
   const heard = Promise.all([
     next<Camera>(socket, "camera", ({ status }) => status?.state === "stalled"),
-    next<{ calls: number; windows: object[]; keys: object[]; latency: object }>(
+    next<{ calls: number; windows: object[]; keys: object[]; latency: object; concurrency: object }>(
       socket,
       "keyGroup",
       ({ calls }) => calls === 4,
@@ -163,10 +164,11 @@ test("cameras, key groups, totals and health are told when they change, with the
   );
   expectDocumented(
     keyGroup,
-    `id account provider model simulated strategy routing weight region quality pricePerCall state cause cools coolingLeftMs disabledLeftMs inFlight windows waitsFor calls ok rejected429 failures
+    `id account provider model simulated strategy routing weight region quality pricePerCall state cause cools coolingLeftMs disabledLeftMs inFlight concurrency windows waitsFor calls ok rejected429 failures
       medianLatencyMs p95LatencyMs latency tokens guardMs keys`.trim(),
   );
   expectDocumented(keyGroup.windows[0], "name limit windowMs unit kind used");
+  expectDocumented(keyGroup.concurrency, "limit used");
   expectDocumented(keyGroup.latency, "counts sumMs");
   expectDocumented(keyGroup.keys[0], "id state cause cools leftMs inFlight calls ok failed");
   expectDocumented(

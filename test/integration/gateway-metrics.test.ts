@@ -36,6 +36,7 @@ const good = keyGroup(1, {
   ...{ calls: 13, ok: 9, rejected429: 1, failures: { RATE_LIMITED: 1, PROVIDER_FAILED: 1 } },
   latency: { counts: [4, 3, 1, 0, 0, 0, 1], sumMs: 40_500 },
   tokens: { prompt: 9_000, completion: 810 },
+  concurrency: { limit: 4, used: 2 },
   windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000, unit: "requests", kind: "sliding", used: 3 }],
   keys: [
     { ...key, id: "key-1", state: "in_use", calls: 8, ok: 6, failed: 1 },
@@ -98,7 +99,9 @@ test("calls by key group and outcome, refusals by cause, latencies, windows, sta
   ]);
   expect(of("key_group_window_used", "key_group_window_limit")).toEqual({
     "vigilane_key_group_window_used{key_group=qwen-a,window=requestsPerSecond}": 3,
+    "vigilane_key_group_window_used{key_group=qwen-a,window=maxConcurrent}": 2,
     "vigilane_key_group_window_limit{key_group=qwen-a,window=requestsPerSecond}": 5,
+    "vigilane_key_group_window_limit{key_group=qwen-a,window=maxConcurrent}": 4,
   });
   expect(of("key_group_guard_seconds", "key_group_cooling_seconds", "key_group_in_flight")).toEqual({
     ...group("guard_seconds", 0.015, 0.0146),

@@ -75,6 +75,7 @@ test("snapshot, cameras and key groups: what the store says; a camera nobody ren
     cause: null,
     ...{ cools: null, coolingLeftMs: 0, disabledLeftMs: null },
     inFlight: 0,
+    concurrency: null,
     windows: [],
     waitsFor: null,
     calls: 1,

@@ -105,6 +105,34 @@ test("a group's facts: keys by id and never a secret, latencies, refusals by cau
   expect(await redis.hget(KEYS.counters, "calledAgain")).toBe("4");
 });
 
+test("calls at once have their limit beside them, over all groups of the account; without a limit there is none", async () => {
+  const [a, b] = ["a", "b"].map((id) => ({ ...group(), id, account: "one", maxConcurrent: 3 }));
+  const free = { ...group(), id: "free", account: "another" };
+  await quota.register(
+    [a, b, free].filter((one) => one !== undefined),
+    LIVES,
+  );
+  const seen = async () =>
+    Object.fromEntries(
+      (await quota.snapshot()).map(({ id, concurrency }) => [id, KeyGroupEvent.shape.concurrency.parse(concurrency)]),
+    );
+  expect(await seen()).toEqual({ a: { limit: 3, used: 0 }, b: { limit: 3, used: 0 }, free: null });
+  await hold(...[a, b].filter((one) => one !== undefined));
+  const first = await call(null);
+  await call(null);
+  expect(await seen()).toMatchObject({ a: { limit: 3, used: 2 }, b: { limit: 3, used: 2 } });
+  await quota.settle(
+    first,
+    { kind: "back", avoidMs: 0 },
+    { keyGroup: first.keyGroup, keyId: first.keyId, called: true, ok: true, latencyMs: 9 },
+  );
+  const some = (await quota.look(["a"])).groups.map(({ id, concurrency }) => [id, concurrency?.used]);
+  expect(some.toSorted()).toEqual([
+    ["a", 1],
+    ["b", 1],
+  ]);
+});
+
 test("each change of a group's or key's state is noted once, with its cause and end, by whichever bridge sees it", async () => {
   await quota.register([group()], LIVES);
   const bridges = [1, 2].map(() => snapshotPublisher(quota, redis, storeNowMs));

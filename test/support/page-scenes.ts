@@ -246,6 +246,7 @@ export function keyGroup(n: number, over: Partial<KeyGroupEvent> = {}): KeyGroup
     cause: null,
     ...{ cools: null, coolingLeftMs: 0, disabledLeftMs: null },
     inFlight: 1 + (n % 3),
+    concurrency: null,
     windows: [
       { name: "requestsPerSecond", limit: 5, windowMs: 1000, unit: "requests", kind: "sliding", used: 1 + (n % 4) },
       {
@@ -489,6 +490,7 @@ export const SCENES = {
         { name: "requestsPerMinute", limit: 300, windowMs: 60_000, unit: "requests", kind: "sliding", used: 300 },
       ],
     });
+    groups[3] = keyGroup(4, { inFlight: 8, concurrency: { limit: 8, used: 8 } });
     groups[6] = keyGroup(7, {
       ...{
         id: "qwen-account-with-a-long-name-shanghai",
@@ -496,6 +498,7 @@ export const SCENES = {
         model: "qwen-vl-plus",
         simulated: false,
       },
+      concurrency: { limit: 12, used: 3 },
       windows: [...keyGroup(7).windows, day],
       keys: [keyOf(1), keyOf(2, { state: "disabled", cause: "KEY_REJECTED", cools: "key", leftMs: 47_000 }), keyOf(3)],
     });

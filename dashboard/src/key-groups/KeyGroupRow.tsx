@@ -57,19 +57,26 @@ function KeysOut({ group: { keys } }: { group: KeyGroupEvent }) {
   );
 }
 
-function Windows({ group: { id, windows } }: { group: KeyGroupEvent }) {
+function Windows({ group: { id, windows, concurrency } }: { group: KeyGroupEvent }) {
   return (
     <ul className={styles.windows}>
       {windows.map((window) => (
-        <li key={window.name} className={styles.window}>
-          <span className={styles.span}>{windowName(window)}</span>
-          <Meter share={window.limit > 0 ? window.used / window.limit : null} label={`${id}, ${window.name}`} />
-          <span className={styles.places}>
-            {count(window.used)}/{count(window.limit)}
-          </span>
-        </li>
+        <Places key={window.name} words={windowName(window)} label={`${id}, ${window.name}`} {...window} />
       ))}
+      {concurrency ? <Places words="at once" label={`${id}, maxConcurrent`} {...concurrency} /> : null}
     </ul>
+  );
+}
+
+function Places({ words, label, used, limit }: { words: string; label: string; used: number; limit: number }) {
+  return (
+    <li className={styles.window}>
+      <span className={styles.span}>{words}</span>
+      <Meter share={limit > 0 ? used / limit : null} label={label} />
+      <span className={styles.places}>
+        {count(used)}/{count(limit)}
+      </span>
+    </li>
   );
 }
 
