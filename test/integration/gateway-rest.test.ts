@@ -73,7 +73,7 @@ test("snapshot, cameras and key groups: what the store says; a camera nobody ren
     pricePerCall: null,
     state: "available",
     cause: null,
-    ...{ cools: null, coolingLeftMs: 0, disabledLeftMs: null },
+    ...{ reason: null, refusals: {}, cools: null, coolingLeftMs: 0, disabledLeftMs: null },
     inFlight: 0,
     concurrency: null,
     windows: [],
