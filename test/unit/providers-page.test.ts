@@ -117,7 +117,9 @@ by the last table, and then by its status alone: 429 is a second's window (or, w
 ${dialects.join("\n")}
 ## What is known of them
 
-Kinds of windows for a second, a minute and a day; *sliding* is the strictest and right wherever the provider does not say. *Refused
+Kinds of windows for a second, a minute and a day, as the provider counts; *sliding* is the strictest and right wherever the provider does not say. Of
+these the calendar days hold by themselves; a bucket is counted as sliding, which never exceeds it, until \`kinds\` in the keys' file says \`bucket\`
+([why](quota.md#kinds)). *Refused
 count*: refused calls take a place in the windows too, unless \`refusedCallsCount\` in the keys' file says otherwise; for \`custom\` the stricter
 is taken. At DashScope and OpenAI a limit of a minute may be enforced as a sixtieth of it
 each second. *JSON*: the strictest of these is asked for - \`response_format\` json_schema with the verdict's own schema, else json_object, else
