@@ -48,7 +48,7 @@ async function setUp() {
     expect(text).not.toContain("planted");
     return { status: response.status, text, json: JSON.parse(text) };
   }
-  return { ask, file, read: () => readFileSync(file, "utf8"), load };
+  return { ask, url: `${gateway.url()}/api/key-groups`, file, read: () => readFileSync(file, "utf8"), load };
 }
 
 test("looking shows states; permission shows the file, and of secrets their ends", async () => {
@@ -134,6 +134,35 @@ test("what would not load is refused with every fault, and not written", async (
   );
   expect((await ask("PATCH", "/none", { weight: 1 })).status).toBe(404);
   expect((await ask("DELETE", "/qwen-a/keys/none")).status).toBe(404);
+  expect(read()).toBe(FILE);
+});
+
+test("a body that is no JSON, or too big, is refused in words that say so and repeat nothing of it", async () => {
+  const { url, read } = await setUp();
+  const send = async (body: string, headers: Record<string, string> = {}) => {
+    const response = await fetch(url, {
+      method: "POST",
+      headers: { authorization: `Bearer ${TOKEN}`, "content-type": "application/json", ...headers },
+      body,
+    });
+    const text = await response.text();
+    expect(text).not.toContain("planted");
+    return { status: response.status, ...JSON.parse(text).error };
+  };
+  expect(await send(`{ "id": "x",\n  "secret": ${SECRET} }`)).toMatchObject({
+    ...{ status: 400, code: "REQUEST_UNREADABLE", message: expect.stringMatching(/^the body is no JSON object/) },
+  });
+  expect(await send('{ "id": "x",\n  "keys" 5 }')).toMatchObject({
+    ...{ status: 400, message: "the body is no JSON object: line 2, column 10" },
+  });
+  expect(await send('"text"')).toMatchObject({ status: 400, message: expect.stringContaining("no JSON object") });
+  expect(await send(JSON.stringify({ id: "x".repeat(70_000) }))).toMatchObject({
+    ...{ status: 413, code: "REQUEST_TOO_LARGE", message: "the body is too big: at most 64 KiB" },
+  });
+  expect(await send("{}", { "content-encoding": "zip" })).toMatchObject({
+    status: 400,
+    message: expect.stringContaining("gzip"),
+  });
   expect(read()).toBe(FILE);
 });
 
