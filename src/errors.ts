@@ -262,6 +262,11 @@ export const ERRORS = {
   // asking the gateway
   NOT_FOUND: { retry: "never", blames: "nobody", remedy: "docs/socket.md names every path there is." },
   REQUEST_UNREADABLE: { retry: "never", blames: "nobody", remedy: "docs/socket.md says what each request must hold." },
+  REQUEST_TOO_LARGE: {
+    retry: "never",
+    blames: "nobody",
+    remedy: "Send less at once; the message says how much may be sent.",
+  },
   OPERATION_OFF: {
     retry: "never",
     blames: "nobody",

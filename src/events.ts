@@ -62,6 +62,7 @@ export const KeyEvent = z.object({
   state: KeyState,
   /** Why it is left out or its group cools. */
   cause: z.string().nullable(),
+  reason: z.string().nullable().default(null),
   /** What was full or is out of use, where its own state is the trouble: a window's name, "key" or "group"; null: nothing of its own. */
   cools: z.string().nullable().default(null),
   /** Until it may be used again; of what is disabled: until it ends by itself where that is known, else until the next probe. */
@@ -92,14 +93,18 @@ export const KeyGroupEvent = z.object({
   quality: z.number().default(3),
   pricePerCall: z.number().nullable().default(null),
   state: KeyState,
-  /** Why it cools or is disabled. */
+  /** Why it cools or is disabled: an error code. */
   cause: z.string().nullable(),
+  /** What the provider meant, which says more than the code: docs/providers.md names them. Null: not known. */
+  reason: z.string().nullable().default(null),
   /** What was full or is out of use: a window's name, "group", "key"; null: nothing. */
   cools: z.string().nullable().default(null),
   coolingLeftMs: z.number(),
   /** Of what is disabled: until it ends by itself where that is known, else until the next probe; null: it is not, or nobody knows. */
   disabledLeftMs: z.number().nullable().default(null),
   inFlight: z.number(),
+  /** maxConcurrent of its account and how many calls, or leases of such, of all the account's groups take a place; null: no such limit. */
+  concurrency: z.object({ limit: z.number(), used: z.number() }).nullable().default(null),
   /** `limit` and `used` in the window's unit; `zone` only of calendar days. */
   windows: z.array(
     z.object({
@@ -119,6 +124,8 @@ export const KeyGroupEvent = z.object({
   rejected429: z.number(),
   /** Refused or failed calls by error code. */
   failures: z.record(z.string(), z.number()),
+  /** The same by code and reason, as far as reasons are known: together at most as many of each code. */
+  refusals: z.record(z.string(), z.record(z.string(), z.number())).default({}),
   /** Of the last 31 answered calls. */
   medianLatencyMs: z.number().nullable(),
   p95LatencyMs: z.number().nullable().default(null),
@@ -144,6 +151,7 @@ export const KeyGroupChange = z.object({
   from: KeyState,
   to: KeyState,
   cause: z.string().nullable(),
+  reason: z.string().nullable().default(null),
   /** When it will be over by itself, as it looks now; store's clock. Null: not known, or nothing is wrong. */
   untilMs: z.number().nullable(),
   atMs: z.number(),

@@ -22,10 +22,12 @@ export interface GroupOnFile {
 
 /**
  * Changes reject with REQUEST_UNREADABLE for what would not load, with every fault; NOT_FOUND for a group or key that is not
- * there; OPERATION_OFF where this process has no keys' file. What they resolve with is what was done, for people. They are in
- * the file when they resolve; bridge and workers take them over within seconds.
+ * there; OPERATION_OFF where this process has no keys' file; SETTINGS_INVALID, with the faults, where the file itself cannot be
+ * read as it is. What they resolve with is what was done, for people. They are in the file when they resolve; bridge and
+ * workers take them over within seconds.
  */
 export interface KeyGroupsFile {
+  /** Rejects with OPERATION_OFF or SETTINGS_INVALID as changes do. */
   groups(): Promise<GroupOnFile[]>;
   /** A group as in the file. Secrets are entered, not referred to. */
   create(group: unknown): Promise<string>;

@@ -1,5 +1,6 @@
 /** How the gateway says that something went wrong: JSON `{ error: { code, message, remedy } }` with a fitting status. */
 import type { NextFunction, Request, Response } from "express";
+import { z } from "zod";
 import type { Logger } from "../context.ts";
 import { type ErrorCode, VigilaneError } from "../errors.ts";
 
@@ -11,7 +12,10 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   NO_SUCH_TASK: 404,
   OPERATION_OFF: 405,
   NOT_FAILED: 409,
+  // Of the keys' file as it lies there: it is to be mended before it can be changed.
+  SETTINGS_INVALID: 409,
   IMAGE_GONE: 410,
+  REQUEST_TOO_LARGE: 413,
   STORE_AWAY: 503,
   IMAGES_AWAY: 503,
   TIMED_OUT: 503,
@@ -49,12 +53,36 @@ export const errorHandler =
     response.status(500).json(answer);
   };
 
-/** Express and its parsers say with `status` that the request itself is at fault. */
+/** Express and its parsers say with `status` that the request itself is at fault, and with `type` what is wrong with its body. */
+const RequestFault = z.object({
+  status: z.number().int().min(400).max(499),
+  type: z.string().catch(""),
+  message: z.string().catch(""),
+  /** Of a body that is too big: what it may be, bytes. */
+  limit: z.number().catch(0),
+});
+
 function requestFault(error: unknown): VigilaneError | null {
-  const status = (error as { status?: unknown } | null)?.status;
-  if (typeof status !== "number" || status < 400 || status >= 500) return null;
-  return new VigilaneError(
-    status === 404 ? "NOT_FOUND" : "REQUEST_UNREADABLE",
-    `the request cannot be answered (${status})`,
-  );
+  const parsed = RequestFault.safeParse(error);
+  if (!parsed.success) return null;
+  const { status, type, message, limit } = parsed.data;
+  switch (type) {
+    case "entity.parse.failed":
+      return new VigilaneError("REQUEST_UNREADABLE", `the body is no JSON object${placeIn(message)}`);
+    case "entity.too.large":
+      return new VigilaneError("REQUEST_TOO_LARGE", `the body is too big: at most ${Math.floor(limit / 1024)} KiB`);
+    case "charset.unsupported":
+    case "encoding.unsupported":
+      return new VigilaneError("REQUEST_UNREADABLE", "the body must be JSON in UTF-8, plain or compressed by gzip");
+    default: {
+      const code = status === 404 ? "NOT_FOUND" : "REQUEST_UNREADABLE";
+      return new VigilaneError(code, `the request cannot be answered (${status})`);
+    }
+  }
+}
+
+/** ": line 2, column 5" where the parser says so. Its own words repeat the body, which may hold a secret. */
+function placeIn(message: string): string {
+  const [, line, column] = /\(line (\d+) column (\d+)\)/.exec(message) ?? [];
+  return line === undefined ? "" : `: line ${line}, column ${column}`;
 }

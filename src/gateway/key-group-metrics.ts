@@ -32,12 +32,21 @@ export function keyGroupMetrics({ gauge, counter, histogram }: StoreMetrics, sta
   );
   counter(
     {
-      ...{ name: "vigilane_key_group_refusals_total", help: "Refused or failed calls by cause (an error code)." },
-      labels: ["key_group", "cause"],
+      ...{
+        name: "vigilane_key_group_refusals_total",
+        help: "Refused or failed calls by cause (an error code) and reason.",
+      },
+      labels: ["key_group", "cause", "reason"],
     },
     (tell) => {
-      for (const { id, failures } of groups()) {
-        for (const [cause, n] of Object.entries(failures)) tell({ key_group: id, cause }, n);
+      for (const { id, failures, refusals } of groups()) {
+        for (const [cause, n] of Object.entries(failures)) {
+          const reasons = Object.entries(refusals[cause] ?? {});
+          // What older workers counted has no reason, and stays so.
+          const rest = n - reasons.reduce((sum, [, of]) => sum + of, 0);
+          if (rest > 0) tell({ key_group: id, cause }, rest);
+          for (const [reason, of] of reasons) tell({ key_group: id, cause, reason }, of);
+        }
       }
     },
   );
@@ -72,9 +81,10 @@ export function keyGroupMetrics({ gauge, counter, histogram }: StoreMetrics, sta
       }
     },
   );
-  const ofWindow = (value: (window: KeyGroupEvent["windows"][number]) => number) => (tell: Tell) => {
-    for (const { id, windows } of groups()) {
+  const ofWindow = (value: (window: { limit: number; used: number }) => number) => (tell: Tell) => {
+    for (const { id, windows, concurrency } of groups()) {
       for (const window of windows) tell({ key_group: id, window: window.name }, value(window));
+      if (concurrency) tell({ key_group: id, window: "maxConcurrent" }, value(concurrency));
     }
   };
   const windowLabels = ["key_group", "window"];

@@ -1,8 +1,8 @@
 /** `/api/key-groups`: the keys' file over REST. That a change needs permission, the doors before it see to. */
 import express, { type Router } from "express";
 import type { Context } from "../context.ts";
-import { VigilaneError } from "../errors.ts";
-import type { KeyGroupsFile } from "../key-groups-file.ts";
+import { explain, VigilaneError } from "../errors.ts";
+import type { GroupOnFile, KeyGroupsFile } from "../key-groups-file.ts";
 import type { Auth } from "./auth.ts";
 import type { SystemWatch } from "./system-watch.ts";
 
@@ -29,7 +29,7 @@ export function keyGroupsApi({ keys, auth, system }: KeyGroupsApiOptions, { cloc
   router.get("/", async (request, response) => {
     const keyGroups = [...system.state().keyGroups.values()];
     const permitted = auth.permissionOf(request).by !== "nothing";
-    response.json({ nowMs: clock.nowMs(), keyGroups, ...(permitted && keys && { onFile: await keys.groups() }) });
+    response.json({ nowMs: clock.nowMs(), keyGroups, ...(permitted && keys && (await onFile(keys))) });
   });
   router.post("/", async (request, response) => {
     response.status(201).json({ done: await file().create(request.body) });
@@ -44,4 +44,14 @@ export function keyGroupsApi({ keys, auth, system }: KeyGroupsApiOptions, { cloc
     response.json({ done: await file().remove(request.params.id, request.params.key) });
   });
   return router;
+}
+
+/** A file that is missing or cannot be read hides nothing of how the groups stand. */
+async function onFile(keys: KeyGroupsFile): Promise<{ onFile: GroupOnFile[] | null; onFileProblem?: string }> {
+  try {
+    return { onFile: await keys.groups() };
+  } catch (error) {
+    if (error instanceof VigilaneError) return { onFile: null, onFileProblem: explain(error) };
+    throw error;
+  }
 }

@@ -215,7 +215,7 @@ async function refused(
     ok: false,
     latencyMs: tookMs,
     // A time-out that the task's own deadline or a probe's short limit caused blames nobody.
-    ...(!blameless && { code }),
+    ...(!blameless && { code, reason: cause }),
     rateRefusal: code === "RATE_LIMITED",
     cameTooEarly: cause === "rate_second" || cause === "rate_minute",
     takesNoPlace: code === "RATE_LIMITED" && !parts.refusedCallsCount(lease.keyGroup),

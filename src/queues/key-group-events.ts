@@ -29,7 +29,7 @@ const Facts = z.object({
 
 /** One list of snapshot.lua's reply. */
 export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
-  const [id = "", now, manned, usable, inFlight, used = "", keys = "", removed, ...fields] = reply;
+  const [id = "", now, manned, usable, inFlight, used = "", keys = "", removed, atOnce, ...fields] = reply;
   const record = new Map(
     Array.from({ length: fields.length / 2 }, (_, i) => [fields[2 * i] ?? "", fields[2 * i + 1] ?? ""]),
   );
@@ -56,6 +56,7 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
   const trouble = inTrouble ? (ownState === state ? troubleOf(hash, "", nowMs) : soonest(out)) : null;
   const cause = trouble?.cause ?? null;
   const failures = [...record].filter(([field]) => field.startsWith("fail:"));
+  const reason = trouble?.reason ?? null;
   return {
     id,
     account: record.get("account") ?? id,
@@ -70,28 +71,42 @@ export function keyGroupEvent(reply: readonly string[]): KeyGroupEvent {
     pricePerCall: facts.pricePerCall,
     state,
     cause,
+    reason,
     cools: trouble?.cools ?? null,
     coolingLeftMs,
     disabledLeftMs: state === "disabled" ? (trouble?.leftMs ?? null) : null,
     inFlight: Number(inFlight),
+    concurrency: number("maxConcurrent") > 0 ? { limit: number("maxConcurrent"), used: Number(atOnce) } : null,
     windows: facts.windows.map(({ zone, ...w }, i) => ({ ...w, ...(zone && { zone }), used: places[i] ?? 0 })),
     waitsFor: waitsLeftMs > 0 ? { window: record.get("waitsFor") ?? "", leftMs: waitsLeftMs } : null,
     calls: number("calls"),
     ok: number("ok"),
     rejected429: number("rejected429"),
     failures: Object.fromEntries(failures.map(([field, n]) => [field.slice("fail:".length), Number(n)])),
+    refusals: refusalsIn(record),
     medianLatencyMs: record.has("median") ? number("median") : null,
     p95LatencyMs: record.has("p95") ? number("p95") : null,
     latency: { counts: [...LATENCY_ENDS_MS, "rest"].map((end) => number(`lat:${end}`)), sumMs: number("latencySum") },
     tokens: { prompt: number("used:prompt"), completion: number("used:completion") },
     guardMs: number("guard"),
-    keys: ids.map((key) => keyEvent(key, { hash, nowMs, group: { state, cause, coolingLeftMs } })),
+    keys: ids.map((key) => keyEvent(key, { hash, nowMs, group: { state, cause, reason, coolingLeftMs } })),
   };
+}
+
+/** Counts by code and, within each, by reason: fields "refused:<code>:<reason>". */
+function refusalsIn(record: ReadonlyMap<string, string>): KeyGroupEvent["refusals"] {
+  const refusals: KeyGroupEvent["refusals"] = {};
+  for (const [field, n] of record) {
+    const [, code, reason] = /^refused:([^:]+):(.+)$/.exec(field) ?? [];
+    if (code !== undefined && reason !== undefined) refusals[code] = { ...refusals[code], [reason]: Number(n) };
+  }
+  return refusals;
 }
 
 /** Why a group or key is disabled or cools, and for how long still. */
 interface Trouble {
   cause: string | null;
+  reason: string | null;
   cools: string | null;
   leftMs: number | null;
 }
@@ -103,10 +118,14 @@ function troubleOf(hash: Hash, suffix: string, nowMs: number): Trouble | null {
   const record = fieldsToRecord(hash, suffix);
   const state = stateOfRecord(record, nowMs);
   if (state !== "disabled" && state !== "cooling") return null;
-  if (record.off === "by_hand") return { cause: null, cools: null, leftMs: null };
+  if (record.off === "by_hand") return { cause: null, reason: null, cools: null, leftMs: null };
+  const cause = hash[`cause${suffix}`] || null;
+  // It names its cause: an older worker leaves that of an earlier one.
+  const [of, reason] = (hash[`reason${suffix}`] ?? "").split(":");
   const endsMs = state === "cooling" ? record.coolUntilMs : Number(hash[`until${suffix}`] || record.probeAtMs);
   return {
-    cause: hash[`cause${suffix}`] || null,
+    cause,
+    reason: (of === cause && reason) || null,
     cools: hash[`cools${suffix}`] || null,
     leftMs: Math.max(0, endsMs - nowMs),
   };
@@ -119,7 +138,7 @@ const soonest = (all: readonly Trouble[]): Trouble | null =>
 interface OfGroup {
   hash: Hash;
   nowMs: number;
-  group: Pick<KeyGroupEvent, "state" | "cause" | "coolingLeftMs">;
+  group: Pick<KeyGroupEvent, "state" | "cause" | "reason" | "coolingLeftMs">;
 }
 
 /** A key that nothing is wrong with shares the state of its group. */
@@ -127,16 +146,16 @@ function keyEvent(told: string, { hash, nowMs, group }: OfGroup): KeyEvent {
   const [id = "", held, inFlight] = told.split(":");
   const number = (field: string) => Number(hash[`${field}:${id}`] ?? 0);
   const counts = { inFlight: Number(inFlight), calls: number("calls"), ok: number("ok"), failed: number("failed") };
-  const standing = { id, ...counts, cause: null, cools: null, leftMs: 0 };
+  const standing = { id, ...counts, cause: null, reason: null, cools: null, leftMs: 0 };
   if (held !== "1") return { ...standing, state: "unmanned" };
   const trouble = troubleOf(hash, `:${id}`, nowMs);
   if (trouble) {
     const state = stateOfRecord(fieldsToRecord(hash, `:${id}`), nowMs);
     return { ...standing, ...trouble, leftMs: trouble.leftMs ?? 0, state };
   }
-  if (group.state === "disabled") return { ...standing, state: "disabled", cause: group.cause };
-  if (group.state === "cooling")
-    return { ...standing, state: "cooling", cause: group.cause, leftMs: group.coolingLeftMs };
+  const { cause, reason } = group;
+  if (group.state === "disabled") return { ...standing, state: "disabled", cause, reason };
+  if (group.state === "cooling") return { ...standing, state: "cooling", cause, reason, leftMs: group.coolingLeftMs };
   return { ...standing, state: counts.inFlight > 0 ? "in_use" : "available" };
 }
 

@@ -15,7 +15,8 @@ interface Seen {
   /** "group" or "group/key". */
   who: string;
   state: KeyState;
-  cause: string;
+  /** "", the cause, or cause and reason (note-change.lua). */
+  why: string;
   /** Left of it, ms; null: not known. */
   leftMs: number | null;
 }
@@ -37,14 +38,14 @@ export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
   return {
     async note(groups, atMs, whole) {
       const seen = groups.flatMap(statesOf);
-      const texts = new Map(seen.map(({ who, state, cause }) => [who, `${state} ${cause}`]));
+      const texts = new Map(seen.map(({ who, state, why }) => [who, `${state} ${why}`]));
       // Noted by another meanwhile: the store may have another state than was told last.
       const noted = newest !== (await newestChange());
       const news = seen.filter(({ who }) => noted || told.get(who) !== texts.get(who));
       const gone = whole && [...told.keys()].some((who) => !texts.has(who));
       if (news.length === 0 && !gone) return;
-      const args = (whole ? seen : news).flatMap(({ who, state, cause, leftMs }) => [
-        ...[who, state, cause],
+      const args = (whole ? seen : news).flatMap(({ who, state, why, leftMs }) => [
+        ...[who, state, why],
         leftMs === null ? "" : Math.round(atMs + leftMs),
       ]);
       await script.run(
@@ -63,21 +64,23 @@ export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
 }
 
 /** What lasts: a call that is under way is no change, and a key that nothing is wrong with follows its group silently. */
-export function statesOf({ id, state, cause, coolingLeftMs, disabledLeftMs, keys }: KeyGroupEvent): Seen[] {
+export function statesOf({ id, state, cause, reason, coolingLeftMs, disabledLeftMs, keys }: KeyGroupEvent): Seen[] {
   const left = { cooling: coolingLeftMs, disabled: disabledLeftMs };
   const group: Seen = {
     who: id,
     state: state === "in_use" ? "available" : state,
-    cause: cause ?? "",
+    why: whyOf(cause, reason),
     leftMs: state === "cooling" || state === "disabled" ? left[state] : null,
   };
   return [group, ...keys.map((key) => keyStateOf(id, key))];
 }
 
-function keyStateOf(group: string, { id, state, cause, cools, leftMs }: KeyGroupEvent["keys"][number]): Seen {
+const whyOf = (cause: string | null, reason: string | null) => [cause, reason].filter(Boolean).join(" ");
+
+function keyStateOf(group: string, { id, state, cause, reason, cools, leftMs }: KeyGroupEvent["keys"][number]): Seen {
   const who = `${group}/${id}`;
   // Its own trouble, and not its group's.
   if (cools !== null && (state === "disabled" || state === "cooling"))
-    return { who, state, cause: cause ?? "", leftMs };
-  return { who, state: "available", cause: "", leftMs: null };
+    return { who, state, why: whyOf(cause, reason), leftMs };
+  return { who, state: "available", why: "", leftMs: null };
 }

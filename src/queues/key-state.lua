@@ -3,7 +3,7 @@
 -- is room.lua's (lease_over).
 --
 -- A record stands in the group's hash, with the suffix '' for the group itself and ':<key>' for a key. Beside it, for people:
--- cause (an error code), cools (what was full or is out of use) and until (when that ends by itself, where it is known).
+-- cause (an error code), reason (<cause>:<what the provider meant>, of that cause alone), cools (what was full or is out of use) and until (when that ends by itself, where it is known).
 local OPENS_AFTER, LONGEST_REST_MS, LONGEST_PROBE_MS, PROBE_AGAIN_MS = 5, 120000, 3600000, 3000
 local HALF_LIFE_MS, ASSUMED_SUCCESSES, JITTER = 30000, 4, 0.2
 

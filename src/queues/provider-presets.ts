@@ -20,7 +20,7 @@ export type ProviderName = (typeof PROVIDER_NAMES)[number];
 /**
  * How a window is counted.
  *   sliding   at every moment the span before it: the strictest; right wherever the provider does not say
- *   fixed     from the first call on, then anew
+ *   fixed     from one multiple of its length since 1970 (UTC) to the next
  *   calendar  from midnight to midnight in `timeZone`
  *   bucket    a store of `limit` calls that refills evenly all the time
  */

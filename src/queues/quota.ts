@@ -102,6 +102,8 @@ export interface CallFeedback {
   startedAt?: string;
   /** Absent: the group is not to blame, whatever became of the call. */
   code?: ErrorCode;
+  /** The refusal's cause, which says more than its code: "day" or "balance" of QUOTA_EXHAUSTED. Goes with the code alone. */
+  reason?: string;
   /** Refused for its rate. */
   rateRefusal?: boolean;
   /** Refused because calls came closer upon one another than they were stamped: widens the guard. */

@@ -191,7 +191,7 @@ export function createQuota(
             ...(feedback.tokens !== undefined && { tokens: Math.max(0, Math.round(feedback.tokens)) }),
             ...(feedback.tokens !== undefined &&
               feedback.promptTokens !== undefined && { promptTokens: Math.max(0, Math.round(feedback.promptTokens)) }),
-            ...(feedback.code && { code: feedback.code }),
+            ...(feedback.code && { code: feedback.code, ...(feedback.reason && { reason: feedback.reason }) }),
             ...(feedback.startedAt && { startedAt: feedback.startedAt }),
             rate: feedback.rateRefusal ?? false,
             early: feedback.cameTooEarly ?? false,

@@ -36,7 +36,7 @@ give_back(function(group, key) return not (keys_of[group] and keys_of[group][key
 -- What its provider held against it is void; what is under way stays so.
 local function begins_anew(key, suffix)
   redis.call('HDEL', key, 'coolUntil' .. suffix, 'failures' .. suffix, 'open' .. suffix, 'off' .. suffix, 'probeAt' .. suffix, 'strikes' .. suffix,
-    'probing' .. suffix, 'cause' .. suffix, 'cools' .. suffix, 'until' .. suffix)
+    'probing' .. suffix, 'cause' .. suffix, 'reason' .. suffix, 'cools' .. suffix, 'until' .. suffix)
 end
 
 local function by_hand(key, suffix, off)
@@ -68,7 +68,7 @@ end
 -- A key that is not named any more - switched off or gone, which is one and the same here - is forgotten with all that it counted,
 -- once no call of it is under way: until then it stays switched off by hand. If it comes back it begins anew. (What its account
 -- has called stands in the windows.)
-local KEY_FIELDS = { 'coolUntil', 'failures', 'open', 'off', 'probeAt', 'strikes', 'probing', 'cause', 'cools', 'until', 'weight', 'turn', 'inFlight', 'calls', 'ok', 'failed' }
+local KEY_FIELDS = { 'coolUntil', 'failures', 'open', 'off', 'probeAt', 'strikes', 'probing', 'cause', 'reason', 'cools', 'until', 'weight', 'turn', 'inFlight', 'calls', 'ok', 'failed' }
 local is_key_field, under_way = {}, nil
 for _, name in ipairs(KEY_FIELDS) do is_key_field[name] = true end
 

@@ -2,7 +2,7 @@
 -- ARGV: id, epoch, kind, verdict (kind back: the answer that could not be read, or ""), error, meta, feedback (JSON), avoidMs
 --   kind: assessed (accepted from any epoch while the task is not done) | failed | expired | back (current epoch only)
 --   feedback: { group, key, called, ok, latencyMs, tokens (of prompt and answer, where told), promptTokens (those of the
---     prompt), code, rate (a refusal for rate),
+--     prompt), code, reason (finer than the code; both or the code alone), rate (a refusal for rate),
 --     early (for calls that came too close upon one another), refund (the refused call takes no place at the provider), networkMs,
 --     startedAt, says: { group, key, cools } (of a call that was no success, quota.ts), probe ("group", "key", "group,key" or ""),
 --     random } or ""
@@ -46,7 +46,7 @@ local CHANGES_KEPT = 1000 -- events.ts has the same
 
 -- The call has brought a group or key from the state `from` into another: an event. Who is seen without a worker, or as removed,
 -- stays so.
-local function changed(who, group, from, s, said, code)
+local function changed(who, group, from, s, said, why)
   local to = { states = k'key-group-states', changes = k'key-group-changes', counts = k'key-group-change-counts', most = CHANGES_KEPT }
   local last = redis.call('HGET', to.states, who)
   if not last then
@@ -60,8 +60,10 @@ local function changed(who, group, from, s, said, code)
   local state, till = state_seen(s), ''
   if state == 'cooling' then till = s.coolUntil
   elseif state == 'disabled' then till = tonumber(said.untilInMs) and t + said.untilInMs or s.probeAt end
-  note_change(to, last, who, state, state ~= 'available' and code or '', till ~= '' and math.floor(till + 0.5) or '', math.floor(t))
+  note_change(to, last, who, state, state ~= 'available' and why or '', till ~= '' and math.floor(till + 0.5) or '', math.floor(t))
 end
+
+local function why_of(f) return (f.code or '') .. (f.reason and ' ' .. f.reason or '') end
 
 -- One record learns from the call. Returns whether it took calls before and takes none now. Why is kept beside it, for people.
 local function learn_one(who, s, said, probe, cool, f, into)
@@ -70,12 +72,12 @@ local function learn_one(who, s, said, probe, cool, f, into)
   changes_of(s, into)
   local refused = s.off == 'refused' and said.kind == 'refused' and (probe or off_before ~= 'refused')
   if refused or (s.off == 'no' and s.coolUntil > cooled_before and said.kind ~= 'returned') then
-    for field, v in pairs({ cause = f.code or '', cools = f.says.cools, ['until'] = refused and tonumber(said.untilInMs) and ms(t + said.untilInMs) or '' }) do
+    for field, v in pairs({ cause = f.code or '', reason = f.reason and f.code .. ':' .. f.reason or '', cools = f.says.cools, ['until'] = refused and tonumber(said.untilInMs) and ms(t + said.untilInMs) or '' }) do
       into[#into + 1] = field .. s.suffix
       into[#into + 1] = v
     end
   end
-  if state_seen(s) ~= seen_before then changed(who, f.group, seen_before, s, said, f.code or '') end
+  if state_seen(s) ~= seen_before then changed(who, f.group, seen_before, s, said, why_of(f)) end
   return before ~= 'no' and may_call(s, t) == 'no'
 end
 
@@ -116,6 +118,7 @@ local function learn(f, r)
   end
   local counts = f.ok and { 'ok', 'ok' .. of_key, latency_field(f.latencyMs), 'latencySum' }
     or f.code and { 'fail:' .. f.code, 'failed' .. of_key, f.rate and 'rejected429' or nil } or {}
+  if f.reason then counts[#counts + 1] = 'refused:' .. f.code .. ':' .. f.reason end
   local amounts = { latencySum = f.latencyMs } -- of the others: one
   if f.ok and f.promptTokens then
     amounts['used:prompt'], amounts['used:completion'] = f.promptTokens, math.max(0, f.tokens - f.promptTokens)

@@ -3,7 +3,7 @@
 -- Replies first a text that changes when others than those may have changed: groups were registered, or keys came to be held
 -- or are no longer. Then one list a group: { id,
 -- now, manned keys, usable keys (not disabled), calls in flight, what is used of each window ("a,b"), its keys ("id:held:calls in flight,…", held 0
--- or 1), removed ("1"), then the record's fields and values }
+-- or 1), removed ("1"), slots of maxConcurrent that are taken (0: there is no such limit), then the record's fields and values }
 local t = now()
 local in_flight = {}
 for _, id in ipairs(redis.call('ZRANGE', k'calls', 0, -1)) do
@@ -59,9 +59,11 @@ for nth, id in ipairs(ids) do
     end
   end
   local used = {}
-  for _, w in ipairs((windows_of(id))) do used[#used + 1] = string.format('%.0f', w.law.used(w, t)) end
+  local list, most, slots = windows_of(id)
+  for _, w in ipairs(list) do used[#used + 1] = string.format('%.0f', w.law.used(w, t)) end
+  local at_once = most > 0 and redis.call('ZCOUNT', slots, ms(t), '+inf') or 0
   local entry = { id, ms(t), tostring(manned), tostring(usable), tostring(in_flight[id] or 0), table.concat(used, ','),
-    table.concat(keys, ','), nth > known and '1' or '0' }
+    table.concat(keys, ','), nth > known and '1' or '0', tostring(at_once) }
   for i = 1, #record do entry[#entry + 1] = record[i] end
   reply[#reply + 1] = entry
 end

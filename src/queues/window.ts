@@ -118,7 +118,8 @@ const nameOf = ({ name, unit, windowMs, kind, zone }: z.infer<typeof OtherWindow
 
 /**
  * How a provider is known to count, where sliding would be wrong: a calendar's day lets more through than a sliding one just
- * after midnight, and less just before. All else is counted as sliding, which is right with every provider.
+ * after midnight, and less just before. All else is counted as sliding, which is right with every provider: a bucket too, since
+ * what slides never exceeds it.
  */
 function presetOf(provider: string, name: ShorthandName): { kind: WindowKind; zone: string } | undefined {
   const day = isProvider(provider) ? PROVIDERS[provider].windows.day : undefined;

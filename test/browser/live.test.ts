@@ -286,6 +286,15 @@ test("key groups: the state with its cause, the cool-down counting down, refusal
   expect(await rows(page).first().getAttribute("data-group")).toBe("sim-1");
 });
 
+test("key groups: calls at once have a bar beside the windows, where they are limited", async () => {
+  const { page } = await open(SCENES.keyTrouble());
+  const full = page.locator('[data-group="sim-4"]');
+  await full.getByText("at once").waitFor();
+  expect(await full.getByText("8/8", { exact: true }).count()).toBe(1);
+  expect(await full.getByRole("meter", { name: "sim-4, maxConcurrent" }).getAttribute("aria-valuetext")).toBe("100%");
+  expect(await rows(page).getByText("at once").count()).toBe(2);
+});
+
 test("key groups: changes appear newest first, each once, with key, cause and what is left", async () => {
   const { page, gateway } = await open(SCENES.busy());
   const old = change(60_000, { keyGroup: "sim-2", to: "unmanned", cause: null, untilMs: null });

@@ -69,7 +69,15 @@ const STATES: State[] = [
     picture: "key-groups",
     scene: SCENES.keyTrouble,
     panel: "Key groups",
-    says: ["10 groups: 1 disabled, 1 no worker, 1 cooling", "1 of 3 keys out", "Key rejected", "no latency yet"],
+    says: [
+      "10 groups: 1 disabled, 1 no worker, 1 cooling",
+      "1 of 3 keys out",
+      "Key rejected",
+      "11 Rate per minute",
+      "Balance",
+      "at once",
+      "no latency yet",
+    ],
   },
   {
     picture: "connection-lost",

@@ -86,6 +86,10 @@ test("a planted secret is found nowhere outside the processes that call", async 
   // The key that was refused for good is entered anew, then the file is broken with a secret in the wrong place.
   writeFileSync(keys, keysText(ROTATED ?? "", sayer.url));
   await until("four kinds of errors", () => sayer.calls() >= 4);
+  const gateway = readRunFile(world.data)?.gatewayUrl ?? "";
+  const token = readFileSync(join(world.data, "token"), "utf8").trim();
+  const { "/api/key-groups, permitted": whole = "" } = await answersOf(gateway, token);
+  expect(whole).toMatch(/"onFile":\[\{"id":"good"/);
   writeFileSync(keys, keysText(ROTATED ?? "", sayer.url, `  - { id: broken, ${BROKEN}: *${BROKEN} }\n`));
   await until("the broken file is refused", () => /keys' file is refused whole/.test(world.output()));
   const ids = await offering.end();
@@ -93,13 +97,14 @@ test("a planted secret is found nowhere outside the processes that call", async 
   expect([lost, doubled]).toEqual([[], []]);
   expect(commands.join("")).toContain("evalsha");
 
-  const answers = await answersOf(readRunFile(world.data)?.gatewayUrl ?? "");
+  const answers = await answersOf(gateway, token);
   const places: Record<string, string> = {
     "commands to the store": commands.join(""),
     "what the store holds": await contentsOf(world.redis),
     "log lines": world.output(),
     results: JSON.stringify(world.results()),
     "data folder": filesBelow(world.data),
+    "the keys' file over REST": whole,
     ...answers,
   };
   for (const [place, text] of Object.entries(places)) {
@@ -109,7 +114,9 @@ test("a planted secret is found nowhere outside the processes that call", async 
   // It was looked for where it could have been.
   expect(places["log lines"]).toMatch(/keys\.yaml:5:\d+: an alias/);
   expect(places["what the store holds"]).toMatch(/fail:KEY_REJECTED/);
-  expect(Object.keys(answers)).toHaveLength(PATHS.length);
+  expect(Object.keys(answers)).toHaveLength(2 * PATHS.length);
+  expect(answers["/api/key-groups/events?limit=1000, permitted"]).toMatch(/KEY_REJECTED/);
+  expect(answers["/api/key-groups, permitted"]).toMatch(/"onFileProblem":".*keys\.yaml:5:/);
 });
 
 const PATHS = [
@@ -117,17 +124,28 @@ const PATHS = [
   "/api/cameras",
   "/api/outcomes?limit=1000",
   "/api/waiting",
+  "/api/key-groups",
+  "/api/key-groups/events?limit=1000",
+  "/api-key-pool/health",
+  "/scheduler/stats",
+  "/api/scheduler/stats",
   "/metrics",
   "/readyz",
   "/jobs/board/api/queues?activeQueue=assess-says&status=latest&page=1&jobsPerPage=50",
   "/jobs/board/api/queues?activeQueue=assess-dead&status=latest&page=1&jobsPerPage=50",
 ];
 
-async function answersOf(gateway: string): Promise<Record<string, string>> {
-  const answers = await Promise.all(
-    PATHS.map(async (path): Promise<[string, string]> => [path, await (await fetch(`${gateway}${path}`)).text()]),
+/** Each as a stranger sees it and as whoever may change things does. */
+async function answersOf(gateway: string, token: string): Promise<Record<string, string>> {
+  const answers = PATHS.flatMap((path) =>
+    (["", ", permitted"] as const).map(async (as): Promise<[string, string]> => {
+      const headers = as === "" ? undefined : { authorization: `Bearer ${token}` };
+      const answer = await fetch(`${gateway}${path}`, { ...(headers && { headers }) });
+      expect(answer.ok, `${path}${as}`).toBe(true);
+      return [`${path}${as}`, await answer.text()];
+    }),
   );
-  return Object.fromEntries(answers);
+  return Object.fromEntries(await Promise.all(answers));
 }
 
 async function contentsOf(redis: Redis): Promise<string> {

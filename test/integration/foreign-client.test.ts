@@ -25,10 +25,13 @@ async function scene() {
       cause: null,
     },
     ...{
+      reason: null,
+      refusals: {},
       cools: null,
       coolingLeftMs: 0,
       disabledLeftMs: null,
       inFlight: 0,
+      concurrency: { limit: 8, used: 0 },
       calls: 3,
       ok: 3,
       rejected429: 0,
@@ -39,7 +42,18 @@ async function scene() {
     waitsFor: { window: "requestsPerSecond", leftMs: 20 },
     windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000, unit: "requests", kind: "sliding", used: 1 }],
     keys: [
-      { id: "key-1", state: "available", cause: null, cools: null, leftMs: 0, inFlight: 0, calls: 3, ok: 3, failed: 0 },
+      {
+        id: "key-1",
+        state: "available",
+        cause: null,
+        reason: null,
+        cools: null,
+        leftMs: 0,
+        inFlight: 0,
+        calls: 3,
+        ok: 3,
+        failed: 0,
+      },
     ],
   };
   const totals = {
@@ -138,7 +152,7 @@ test("cameras, key groups, totals and health are told when they change, with the
   type Camera = { status: { state: string } | null; risk: object | null };
   const heard = Promise.all([
     next<Camera>(socket, "camera", ({ status }) => status?.state === "stalled"),
-    next<{ calls: number; windows: object[]; keys: object[]; latency: object }>(
+    next<{ calls: number; windows: object[]; keys: object[]; latency: object; concurrency: object }>(
       socket,
       "keyGroup",
       ({ calls }) => calls === 4,
@@ -163,12 +177,13 @@ test("cameras, key groups, totals and health are told when they change, with the
   );
   expectDocumented(
     keyGroup,
-    `id account provider model simulated strategy routing weight region quality pricePerCall state cause cools coolingLeftMs disabledLeftMs inFlight windows waitsFor calls ok rejected429 failures
+    `id account provider model simulated strategy routing weight region quality pricePerCall state cause reason cools coolingLeftMs disabledLeftMs inFlight concurrency windows waitsFor calls ok rejected429 failures refusals
       medianLatencyMs p95LatencyMs latency tokens guardMs keys`.trim(),
   );
   expectDocumented(keyGroup.windows[0], "name limit windowMs unit kind used");
+  expectDocumented(keyGroup.concurrency, "limit used");
   expectDocumented(keyGroup.latency, "counts sumMs");
-  expectDocumented(keyGroup.keys[0], "id state cause cools leftMs inFlight calls ok failed");
+  expectDocumented(keyGroup.keys[0], "id state cause reason cools leftMs inFlight calls ok failed");
   expectDocumented(
     total,
     "groups waiting inFlight outcomes endToEndP50Ms endToEndP95Ms coverage verdictsPerSecond quotaUsed",
@@ -180,13 +195,15 @@ test("a key group's history is told as it grows, and can be asked for", async ()
   const { world, url } = await scene();
   const socket = connect(url);
   await next(socket, "connect");
-  const change = { keyGroup: "sim-a", keyId: null, from: "available", to: "cooling", cause: "RATE_LIMITED" };
+  const change = {
+    ...{ keyGroup: "sim-a", keyId: null, from: "available", to: "cooling", cause: "RATE_LIMITED", reason: "tokens" },
+  };
   const note = (over: object) =>
     world.redis.xadd(KEYS.keyGroupChanges, "*", "json", JSON.stringify({ ...change, untilMs: 9, atMs: 8, ...over }));
   const heard = next<{ id: string }>(socket, "keyGroupChange");
   const id = await note({});
   expect(await heard).toEqual({ ...change, id, untilMs: 9, atMs: 8 });
-  expectDocumented(await heard, "id keyGroup keyId from to cause untilMs atMs");
+  expectDocumented(await heard, "id keyGroup keyId from to cause reason untilMs atMs");
   const second = next<{ id: string }>(socket, "keyGroupChange");
   const other = await note({ keyGroup: "sim-b", keyId: "key-1", to: "disabled" });
   expect(await second).toMatchObject({ id: other }); // and the first one is not told again

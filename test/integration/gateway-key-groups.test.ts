@@ -48,7 +48,7 @@ async function setUp() {
     expect(text).not.toContain("planted");
     return { status: response.status, text, json: JSON.parse(text) };
   }
-  return { ask, read: () => readFileSync(file, "utf8"), load };
+  return { ask, url: `${gateway.url()}/api/key-groups`, file, read: () => readFileSync(file, "utf8"), load };
 }
 
 test("looking shows states; permission shows the file, and of secrets their ends", async () => {
@@ -160,6 +160,35 @@ test("what would not load is refused with every fault, and not written", async (
   expect(read()).toBe(FILE);
 });
 
+test("a body that is no JSON, or too big, is refused in words that say so and repeat nothing of it", async () => {
+  const { url, read } = await setUp();
+  const send = async (body: string, headers: Record<string, string> = {}) => {
+    const response = await fetch(url, {
+      method: "POST",
+      headers: { authorization: `Bearer ${TOKEN}`, "content-type": "application/json", ...headers },
+      body,
+    });
+    const text = await response.text();
+    expect(text).not.toContain("planted");
+    return { status: response.status, ...JSON.parse(text).error };
+  };
+  expect(await send(`{ "id": "x",\n  "secret": ${SECRET} }`)).toMatchObject({
+    ...{ status: 400, code: "REQUEST_UNREADABLE", message: expect.stringMatching(/^the body is no JSON object/) },
+  });
+  expect(await send('{ "id": "x",\n  "keys" 5 }')).toMatchObject({
+    ...{ status: 400, message: "the body is no JSON object: line 2, column 10" },
+  });
+  expect(await send('"text"')).toMatchObject({ status: 400, message: expect.stringContaining("no JSON object") });
+  expect(await send(JSON.stringify({ id: "x".repeat(70_000) }))).toMatchObject({
+    ...{ status: 413, code: "REQUEST_TOO_LARGE", message: "the body is too big: at most 64 KiB" },
+  });
+  expect(await send("{}", { "content-encoding": "zip" })).toMatchObject({
+    status: 400,
+    message: expect.stringContaining("gzip"),
+  });
+  expect(read()).toBe(FILE);
+});
+
 test("an address elsewhere needs every secret again", async () => {
   const { ask, read, load } = await setUp();
   const baseUrl = "https://elsewhere.example/v1";
@@ -183,11 +212,50 @@ test("an address elsewhere needs every secret again", async () => {
   expect(read()).toContain("$" + "{KEY_ONE}");
 });
 
-test("without a keys' file nothing is changed", async () => {
-  const gateway = await (await gatewayWorld()).start();
-  const response = await fetch(`${gateway.url()}/api/key-groups/x`, {
-    method: "DELETE",
-    headers: { authorization: `Bearer ${TOKEN}` },
+test("without a keys' file nothing is changed, and whoever has permission sees the groups all the same", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "vigilane-no-keys-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const world = await gatewayWorld();
+  const without = createKeysAdmin({ ...Settings.parse({}), data: folder, keys: join(folder, "none.yaml") }, {});
+  const demo = createKeysAdmin({ ...Settings.parse({}), data: folder, keys: undefined }, {});
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  for (const [options, status] of [
+    [{}, 405] as const,
+    [{ keys: demo }, 405] as const,
+    [{ keys: without }, 409] as const,
+  ]) {
+    const gateway = await world.start(options);
+    const url = `${gateway.url()}/api/key-groups`;
+    expect((await fetch(`${url}/x`, { method: "DELETE", headers })).status).toBe(status);
+    for (const asked of [await fetch(url), await fetch(url, { headers })]) {
+      expect(asked.status).toBe(200);
+      expect(await asked.json()).toMatchObject({ nowMs: expect.any(Number), keyGroups: [] });
+    }
+  }
+  const seen = await (await fetch(`${(await world.start({ keys: demo })).url()}/api/key-groups`, { headers })).json();
+  expect(seen).toMatchObject({ onFile: null, onFileProblem: expect.stringMatching(/no keys' file.*OPERATION_OFF/) });
+});
+
+test("a file that cannot be read at the moment hides no group, is told with its faults, and is not changed", async () => {
+  const { ask, file, read } = await setUp();
+  const broken = `${FILE}  - { id: [\n`;
+  writeFileSync(file, broken);
+  const { status, json } = await ask("GET");
+  expect(status).toBe(200);
+  expect(json).toMatchObject({
+    keyGroups: [],
+    onFile: null,
+    onFileProblem: expect.stringMatching(/keys\.yaml:\d+:\d+: /),
   });
-  expect(response.status).toBe(405);
+  expect((await ask("GET", "", undefined, {})).json).not.toHaveProperty("onFileProblem");
+  for (const [method, path, body] of [
+    ["PATCH", "/qwen-a", { weight: 2 }],
+    ["POST", "", { id: "other", windows: { requestsPerSecond: 1 } }],
+    ["DELETE", "/qwen-a", undefined],
+  ] as const)
+    expect(await ask(method, path, body)).toMatchObject({
+      status: 409,
+      json: { error: { code: "SETTINGS_INVALID", message: expect.stringMatching(/keys\.yaml:\d+:\d+: /) } },
+    });
+  expect(read()).toBe(broken);
 });

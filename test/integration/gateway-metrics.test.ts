@@ -30,12 +30,14 @@ function values(families: Map<string, Family>, ...names: string[]): Record<strin
   return Object.fromEntries(samples.map(({ name, labels, value }) => [`${name}{${labelled(labels)}}`, value]));
 }
 
-const key = { cause: null, cools: null, leftMs: 0, inFlight: 0 };
+const key = { cause: null, reason: null, cools: null, leftMs: 0, inFlight: 0 };
 const good = keyGroup(1, {
   ...{ id: "qwen-a", model: "qwen-vl-plus", simulated: false, state: "in_use", inFlight: 2, guardMs: 15 },
-  ...{ calls: 13, ok: 9, rejected429: 1, failures: { RATE_LIMITED: 1, PROVIDER_FAILED: 1 } },
+  ...{ calls: 17, ok: 9, rejected429: 1, failures: { RATE_LIMITED: 1, PROVIDER_FAILED: 1, QUOTA_EXHAUSTED: 4 } },
+  refusals: { RATE_LIMITED: { tokens: 1 }, QUOTA_EXHAUSTED: { day: 1, balance: 2 } },
   latency: { counts: [4, 3, 1, 0, 0, 0, 1], sumMs: 40_500 },
   tokens: { prompt: 9_000, completion: 810 },
+  concurrency: { limit: 4, used: 2 },
   windows: [{ name: "requestsPerSecond", limit: 5, windowMs: 1_000, unit: "requests", kind: "sliding", used: 3 }],
   keys: [
     { ...key, id: "key-1", state: "in_use", calls: 8, ok: 6, failed: 1 },
@@ -73,14 +75,17 @@ test("calls by key group and outcome, refusals by cause, latencies, windows, sta
     "vigilane_key_calls_begun_total{key_group=qwen-b,key=key-1}": 1,
   });
   expect(of("key_group_calls_total", "key_group_calls_begun_total", "key_group_refusals_total")).toEqual({
-    ...group("calls_begun_total", 13, 1),
+    ...group("calls_begun_total", 17, 1),
     "vigilane_key_group_calls_total{key_group=qwen-a,outcome=answered}": 9,
     "vigilane_key_group_calls_total{key_group=qwen-a,outcome=rate_limited}": 1,
-    "vigilane_key_group_calls_total{key_group=qwen-a,outcome=failed}": 1,
+    "vigilane_key_group_calls_total{key_group=qwen-a,outcome=failed}": 5,
     "vigilane_key_group_calls_total{key_group=qwen-b,outcome=answered}": 0,
     "vigilane_key_group_calls_total{key_group=qwen-b,outcome=rate_limited}": 0,
     "vigilane_key_group_calls_total{key_group=qwen-b,outcome=failed}": 1,
-    "vigilane_key_group_refusals_total{key_group=qwen-a,cause=RATE_LIMITED}": 1,
+    "vigilane_key_group_refusals_total{key_group=qwen-a,cause=RATE_LIMITED,reason=tokens}": 1,
+    "vigilane_key_group_refusals_total{key_group=qwen-a,cause=QUOTA_EXHAUSTED}": 1, // counted before reasons were
+    "vigilane_key_group_refusals_total{key_group=qwen-a,cause=QUOTA_EXHAUSTED,reason=day}": 1,
+    "vigilane_key_group_refusals_total{key_group=qwen-a,cause=QUOTA_EXHAUSTED,reason=balance}": 2,
     "vigilane_key_group_refusals_total{key_group=qwen-a,cause=PROVIDER_FAILED}": 1,
     'vigilane_key_group_refusals_total{key_group=qwen-b,cause=ODD "CAUSE"\\}': 1,
   });
@@ -98,7 +103,9 @@ test("calls by key group and outcome, refusals by cause, latencies, windows, sta
   ]);
   expect(of("key_group_window_used", "key_group_window_limit")).toEqual({
     "vigilane_key_group_window_used{key_group=qwen-a,window=requestsPerSecond}": 3,
+    "vigilane_key_group_window_used{key_group=qwen-a,window=maxConcurrent}": 2,
     "vigilane_key_group_window_limit{key_group=qwen-a,window=requestsPerSecond}": 5,
+    "vigilane_key_group_window_limit{key_group=qwen-a,window=maxConcurrent}": 4,
   });
   expect(of("key_group_guard_seconds", "key_group_cooling_seconds", "key_group_in_flight")).toEqual({
     ...group("guard_seconds", 0.015, 0.0146),

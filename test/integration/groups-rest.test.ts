@@ -51,6 +51,8 @@ test("a told wait is kept exactly, trouble stretches the rest, a model that is d
   expect(told).toHaveProperty("fail:RATE_LIMITED");
   expect(trouble).toHaveProperty("fail:PROVIDER_FAILED");
   expect(denied).toHaveProperty("fail:MODEL_REFUSED");
+  expect(told).toHaveProperty("refused:RATE_LIMITED:rate_minute", told?.["fail:RATE_LIMITED"]);
+  expect(trouble).toHaveProperty("refused:PROVIDER_FAILED:server", trouble?.["fail:PROVIDER_FAILED"]);
   // What was full or is out of use is kept with it, and when it will end.
   expect(told).toMatchObject({ cause: "RATE_LIMITED", cools: "requestsPerMinute" });
   expect(trouble).toMatchObject({ cause: "PROVIDER_FAILED", cools: "group" });

@@ -105,6 +105,93 @@ test("a group's facts: keys by id and never a secret, latencies, refusals by cau
   expect(await redis.hget(KEYS.counters, "calledAgain")).toBe("4");
 });
 
+test("what the provider meant is kept beside the error code: in the group's state, in its counts and in the history", async () => {
+  await quota.register([group()], LIVES);
+  await hold(group());
+  const publish = snapshotPublisher(quota, redis, storeNowMs);
+  await publish();
+  const out = (reason: string, probes: CallFeedback["probes"] = []) => {
+    const says = {
+      group: { kind: "refused", firstMs: 60_000, untilInMs: null },
+      key: { kind: "returned" },
+      cools: "group",
+    } as const;
+    return call({ code: "QUOTA_EXHAUSTED", reason, says, probes });
+  };
+  const soonAgain = async () => {
+    await redis.hset("{vl}:group:group-a", "probeAt", 0, "coolUntil", 0);
+    await redis.zadd("{vl}:free", 0, "group-a");
+  };
+  await call({ code: "RATE_LIMITED", reason: "tokens", says: coolsGroup(30_000) });
+  await publish();
+  expect((await quota.snapshot())[0]).toMatchObject({ state: "cooling", cause: "RATE_LIMITED", reason: "tokens" });
+  await soonAgain();
+  await publish();
+  await out("day");
+  await publish();
+  await soonAgain();
+  const { keyId } = await out("balance", ["group"]);
+  await publish();
+  await publish();
+  const [event] = await quota.snapshot();
+  expect(event).toMatchObject({
+    ...{ state: "disabled", cause: "QUOTA_EXHAUSTED", reason: "balance", cools: "group" },
+    failures: { RATE_LIMITED: 1, QUOTA_EXHAUSTED: 2 },
+    refusals: { RATE_LIMITED: { tokens: 1 }, QUOTA_EXHAUSTED: { day: 1, balance: 1 } },
+  });
+  expect(event?.keys.find(({ id }) => id === keyId)).toMatchObject({ state: "disabled", reason: "balance" });
+  expect((await changes()).map(({ to, cause, reason }) => [to, cause, reason])).toEqual([
+    ["cooling", "RATE_LIMITED", "tokens"],
+    ["available", null, null],
+    ["disabled", "QUOTA_EXHAUSTED", "day"],
+    ["disabled", "QUOTA_EXHAUSTED", "balance"],
+  ]);
+
+  // An older worker says the code alone, and leaves the reason of another one where it was.
+  await redis.hset("{vl}:group:group-a", "cause", "MODEL_REFUSED");
+  expect((await quota.snapshot())[0]).toMatchObject({ cause: "MODEL_REFUSED", reason: null });
+});
+
+test("an older bridge, which knows no reasons, and a newer one do not note the same trouble again and again", async () => {
+  const history = createKeyGroupHistory(redis);
+  const seen = (reason: string | null) => [
+    keyGroup(1, { state: "disabled", cause: "QUOTA_EXHAUSTED", reason, keys: [] }),
+  ];
+  await history.note([keyGroup(1, { keys: [] })], 1_000, true);
+  await history.note(seen(null), 2_000, true);
+  await history.note(seen("day"), 3_000, true);
+  await createKeyGroupHistory(redis).note(seen("day"), 4_000, true);
+  expect((await changes()).map(({ cause, reason }) => [cause, reason])).toEqual([["QUOTA_EXHAUSTED", null]]);
+});
+
+test("calls at once have their limit beside them, over all groups of the account; without a limit there is none", async () => {
+  const [a, b] = ["a", "b"].map((id) => ({ ...group(), id, account: "one", maxConcurrent: 3 }));
+  const free = { ...group(), id: "free", account: "another" };
+  await quota.register(
+    [a, b, free].filter((one) => one !== undefined),
+    LIVES,
+  );
+  const seen = async () =>
+    Object.fromEntries(
+      (await quota.snapshot()).map(({ id, concurrency }) => [id, KeyGroupEvent.shape.concurrency.parse(concurrency)]),
+    );
+  expect(await seen()).toEqual({ a: { limit: 3, used: 0 }, b: { limit: 3, used: 0 }, free: null });
+  await hold(...[a, b].filter((one) => one !== undefined));
+  const first = await call(null);
+  await call(null);
+  expect(await seen()).toMatchObject({ a: { limit: 3, used: 2 }, b: { limit: 3, used: 2 } });
+  await quota.settle(
+    first,
+    { kind: "back", avoidMs: 0 },
+    { keyGroup: first.keyGroup, keyId: first.keyId, called: true, ok: true, latencyMs: 9 },
+  );
+  const some = (await quota.look(["a"])).groups.map(({ id, concurrency }) => [id, concurrency?.used]);
+  expect(some.toSorted()).toEqual([
+    ["a", 1],
+    ["b", 1],
+  ]);
+});
+
 test("each change of a group's or key's state is noted once, with its cause and end, by whichever bridge sees it", async () => {
   await quota.register([group()], LIVES);
   const bridges = [1, 2].map(() => snapshotPublisher(quota, redis, storeNowMs));

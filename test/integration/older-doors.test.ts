@@ -15,6 +15,7 @@ const key = (id: string, state: KeyEvent["state"]): KeyEvent => ({
     id,
     state,
     cause: null,
+    reason: null,
     cools: null,
     leftMs: 0,
     inFlight: state === "in_use" ? 1 : 0,

@@ -7,8 +7,10 @@ import { afterEach, describe, expect, test } from "vitest";
 import { type Context, systemClock } from "../../src/context.ts";
 import { VigilaneError } from "../../src/errors.ts";
 import { createVisionClient, type VisionClientOptions } from "../../src/processors/vision-client.ts";
+import { createVisionClients } from "../../src/processors/vision-clients.ts";
 import { SimulatorConfig } from "../../src/simulator/simulator-config.ts";
 import { startVisionProvider } from "../../src/simulator/vision-provider.ts";
+import { aKeyGroup } from "../support/tasks.ts";
 
 const context: Context = { clock: systemClock, log: pino({ level: "silent" }) };
 const SECRET = "very-hidden-key-42";
@@ -65,6 +67,38 @@ test("an answer with everything that is known about it", async () => {
     headers: { "x-vigilane-simulated": "true" },
   });
   expect(answer.latencyMs).toBeGreaterThan(0);
+});
+
+test("connections stay warm: a key's calls, one after the other, share one of their own, also when the keys' file was read anew", async () => {
+  const calls: { key: string | undefined; port: number | undefined }[] = [];
+  const baseUrl = await serverThat((request, response) => {
+    calls.push({ key: request.headers.authorization, port: request.socket.remotePort });
+    const message = { role: "assistant", content: "{}" };
+    request.resume().on("end", () => {
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ choices: [{ message }] }));
+    });
+  });
+  const clients = createVisionClients(10_000, context);
+  releases.push(() => clients.close());
+  const group = (...secrets: string[]) =>
+    aKeyGroup({
+      id: "a",
+      provider: "custom",
+      baseUrl,
+      keys: secrets.map((secret) => ({ id: secret, secret, weight: 1 })),
+    });
+  for (const secrets of [
+    ["one", "two"],
+    ["one", "two"],
+    ["one", "two", "three"],
+  ]) {
+    clients.use([group(...secrets)]);
+    for (const key of ["one", "two", "one", "two"]) await clients.clientOf("a", key)?.assess({ messages });
+  }
+  const portsOf = (key: string) => calls.filter((call) => call.key === `Bearer ${key}`).map(({ port }) => port);
+  expect([portsOf("one").length, portsOf("two").length]).toEqual([6, 6]);
+  expect([new Set(portsOf("one")).size, new Set(portsOf("two")).size]).toEqual([1, 1]);
+  expect(portsOf("one")[0]).not.toBe(portsOf("two")[0]);
 });
 
 test.each(["dashscope", "openai", "gemini"] as const)(

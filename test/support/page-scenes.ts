@@ -204,6 +204,7 @@ export function change(agoMs: number, over: Partial<KeyGroupChange> = {}): KeyGr
     from: "available",
     to: "cooling",
     cause: "RATE_LIMITED",
+    reason: null,
     untilMs: atMs + 10_000,
     atMs,
     ...over,
@@ -216,6 +217,7 @@ function keyOf(n: number, over: Partial<KeyEvent> = {}): KeyEvent {
     ...{
       state: "in_use",
       cause: null,
+      reason: null,
       cools: null,
       leftMs: 0,
       inFlight: 1,
@@ -243,9 +245,10 @@ export function keyGroup(n: number, over: Partial<KeyGroupEvent> = {}): KeyGroup
     quality: 3,
     pricePerCall: null,
     state: "in_use",
-    cause: null,
+    ...{ cause: null, reason: null },
     ...{ cools: null, coolingLeftMs: 0, disabledLeftMs: null },
     inFlight: 1 + (n % 3),
+    concurrency: null,
     windows: [
       { name: "requestsPerSecond", limit: 5, windowMs: 1000, unit: "requests", kind: "sliding", used: 1 + (n % 4) },
       {
@@ -262,6 +265,7 @@ export function keyGroup(n: number, over: Partial<KeyGroupEvent> = {}): KeyGroup
     ok: 1196 + n * 31,
     rejected429: 0,
     failures: {},
+    refusals: {},
     medianLatencyMs: 960,
     p95LatencyMs: 1_480,
     tokens: { prompt: (1_196 + n * 31) * 1_000, completion: (1_196 + n * 31) * 90 },
@@ -475,6 +479,7 @@ export const SCENES = {
       ...{
         state: "cooling",
         cause: "RATE_LIMITED",
+        reason: "rate_minute",
         cools: "requestsPerMinute",
         coolingLeftMs: 41_000,
         rejected429: 14,
@@ -482,6 +487,7 @@ export const SCENES = {
       },
       ...{
         failures: { RATE_LIMITED: 14, CALL_TIMED_OUT: 2 },
+        refusals: { RATE_LIMITED: { rate_minute: 11, tokens: 3 }, CALL_TIMED_OUT: { timeout: 2 } },
         waitsFor: { window: "requestsPerMinute", leftMs: 8_200 },
       },
       windows: [
@@ -489,6 +495,7 @@ export const SCENES = {
         { name: "requestsPerMinute", limit: 300, windowMs: 60_000, unit: "requests", kind: "sliding", used: 300 },
       ],
     });
+    groups[3] = keyGroup(4, { inFlight: 8, concurrency: { limit: 8, used: 8 } });
     groups[6] = keyGroup(7, {
       ...{
         id: "qwen-account-with-a-long-name-shanghai",
@@ -496,10 +503,14 @@ export const SCENES = {
         model: "qwen-vl-plus",
         simulated: false,
       },
+      concurrency: { limit: 12, used: 3 },
       windows: [...keyGroup(7).windows, day],
       keys: [keyOf(1), keyOf(2, { state: "disabled", cause: "KEY_REJECTED", cools: "key", leftMs: 47_000 }), keyOf(3)],
     });
-    groups[7] = keyGroup(8, { state: "disabled", cause: "KEY_REJECTED", failures: { KEY_REJECTED: 3 } });
+    groups[7] = keyGroup(8, {
+      ...{ state: "disabled", cause: "QUOTA_EXHAUSTED", reason: "balance", cools: "group", disabledLeftMs: 47_000 },
+      ...{ failures: { QUOTA_EXHAUSTED: 3 }, refusals: { QUOTA_EXHAUSTED: { balance: 2, day: 1 } } },
+    });
     groups[8] = keyGroup(9, { state: "unmanned", inFlight: 0 });
     return scene(busyCameras(), {
       keyGroups: groups,
@@ -509,7 +520,9 @@ export const SCENES = {
           ...{ keyGroup: "qwen-account-with-a-long-name-shanghai", keyId: "key-002", to: "disabled" },
           ...{ cause: "KEY_REJECTED", untilMs: Date.now() + 47_000 },
         }),
-        change(31_000, { keyGroup: "sim-8", to: "disabled", cause: "KEY_REJECTED", untilMs: null }),
+        change(31_000, {
+          ...{ keyGroup: "sim-8", to: "disabled", cause: "QUOTA_EXHAUSTED", reason: "balance", untilMs: null },
+        }),
         change(95_000, { keyGroup: "sim-9", to: "unmanned", cause: null, untilMs: null }),
         change(130_000, { from: "cooling", to: "available", cause: null, untilMs: null }),
         change(141_000, { cause: "PROVIDER_FAILED" }),

@@ -1,10 +1,12 @@
 /** What arrives and how the page keeps it: the pure part of the page. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { standing, troubleFirst, windowName } from "../../dashboard/src/key-groups/key-group-look.ts";
+import { refusalsByCause, standing, troubleFirst, windowName } from "../../dashboard/src/key-groups/key-group-look.ts";
 import { applyInbox, applySnapshot, emptyInbox, mergeOutcomes, NOTHING_YET } from "../../dashboard/src/live/state.ts";
 import { cameraLook } from "../../dashboard/src/look/camera-look.ts";
+import { REASONS } from "../../dashboard/src/look/format.ts";
 import { labelSides } from "../../dashboard/src/map/label-sides.ts";
+import { REFUSAL_CAUSES } from "../../src/processors/refusal.ts";
 import { camera, change, keyGroup, outcome, SCENES } from "../support/page-scenes.ts";
 
 test("a flood of harmless outcomes never pushes out the last hundred risky ones", () => {
@@ -128,4 +130,18 @@ test("windows are named by their span, whose they are and what they count", () =
   expect(named("requestsPerMinute", 60_000, { kind: "fixed", unit: "requests" })).toBe("1 min");
   expect(named("tokensPerMinute", 60_000, { unit: "tokens" })).toBe("1 min tokens");
   expect(named("@callsPerDay", 86_400_000)).toBe("all, 1 d");
+});
+
+test("refusals are told by what the provider meant, and by their code where that is not known; the page has words for all", () => {
+  expect(Object.keys(REASONS).toSorted()).toEqual([...REFUSAL_CAUSES].toSorted());
+  const failures = { RATE_LIMITED: 9, QUOTA_EXHAUSTED: 3 };
+  const refusals = { RATE_LIMITED: { tokens: 4, burst: 1 }, QUOTA_EXHAUSTED: { balance: 2, of_a_newer_worker: 1 } };
+  expect(refusalsByCause({ failures, refusals }).map(({ words, n }) => `${n} ${words}`)).toEqual([
+    "4 Rate limited",
+    "4 Tokens",
+    "2 Balance",
+    "1 Burst",
+    "1 Of a newer worker",
+  ]);
+  expect(refusalsByCause({ failures, refusals: undefined })).toHaveLength(2);
 });

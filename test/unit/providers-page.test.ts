@@ -1,10 +1,16 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { ERRORS } from "../../src/errors.ts";
+import { defaultsOf } from "../../src/keys/provider-defaults.ts";
 import type { DialectRule } from "../../src/processors/dialects/dialect.ts";
 import { DIALECTS, type DialectName } from "../../src/processors/dialects/registry.ts";
 import { CAUSES, REFUSAL_CAUSES, type RefusalCause } from "../../src/processors/refusal.ts";
-import { PROVIDERS, type ProviderPreset, type WindowKind } from "../../src/queues/provider-presets.ts";
+import {
+  PROVIDERS,
+  type ProviderName,
+  type ProviderPreset,
+  type WindowKind,
+} from "../../src/queues/provider-presets.ts";
 
 const TITLES: Record<DialectName, string> = {
   dashscope: "DashScope (`dashscope`, `qwen`)",
@@ -62,14 +68,15 @@ function ruleRow({ statuses, says, cause, cools, retry, source }: DialectRule): 
 
 const windowText = (window: WindowKind) =>
   window.kind === "calendar" ? `calendar (${window.timeZone})` : (window.kind as string);
-function presetRow([name, preset]: [string, ProviderPreset]): string {
+function presetRow([name, preset]: [ProviderName, ProviderPreset]): string {
   const { second, minute, day } = preset.windows;
   return row(
     `\`${name}\``,
     preset.baseUrl === null ? "your own" : `\`${preset.baseUrl}\``,
     preset.quotaOf,
     `${windowText(second)}, ${windowText(minute)}, ${windowText(day)}`,
-    preset.refusedCallsCount ? "yes" : "no",
+    // As it counts where the keys' file does not say: of a server of which nothing is known the stricter is taken.
+    defaultsOf(name).refusedCallsCount ? "yes" : "no",
     preset.jsonSchema === true ? "object, schema" : preset.jsonObject ? "object" : "–",
     `\`${preset.maxTokensName}\``,
   );
@@ -110,8 +117,11 @@ by the last table, and then by its status alone: 429 is a second's window (or, w
 ${dialects.join("\n")}
 ## What is known of them
 
-Kinds of windows for a second, a minute and a day; *sliding* is the strictest and right wherever the provider does not say. *Refused
-count*: refused calls take a place in the windows too. At DashScope and OpenAI a limit of a minute may be enforced as a sixtieth of it
+Kinds of windows for a second, a minute and a day, as the provider counts; *sliding* is the strictest and right wherever the provider does not say. Of
+these the calendar days hold by themselves; a bucket is counted as sliding, which never exceeds it, until \`kinds\` in the keys' file says \`bucket\`
+([why](quota.md#kinds)). *Refused
+count*: refused calls take a place in the windows too, unless \`refusedCallsCount\` in the keys' file says otherwise; for \`custom\` the stricter
+is taken. At DashScope and OpenAI a limit of a minute may be enforced as a sixtieth of it
 each second. *JSON*: the strictest of these is asked for - \`response_format\` json_schema with the verdict's own schema, else json_object, else
 the prompt alone - and \`capabilities\` in the keys' file says otherwise. A server that refuses the form is asked in the next looser one from then
 on; the task is tried again. *Most tokens* is what the limit of an answer is called; OpenAI's reasoning models (o…, gpt-5…) get
@@ -119,7 +129,7 @@ on; the task is tried again. *Most tokens* is what the limit of an answer is cal
 
 | provider | base URL | quota of | windows | refused count | JSON | most tokens |
 | --- | --- | --- | --- | --- | --- | --- |
-${Object.entries(PROVIDERS).map(presetRow).join("\n")}
+${(Object.entries(PROVIDERS) as [ProviderName, ProviderPreset][]).map(presetRow).join("\n")}
 `;
 }
 

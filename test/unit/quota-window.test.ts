@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { PROVIDERS } from "../../src/queues/provider-presets.ts";
 import { sustainedRate, Windows, windowsByAccount, windowsOf, windowsText } from "../../src/queues/window.ts";
 
 const read = (entry: object, provider = "custom") => windowsOf(Windows.parse(entry), provider);
@@ -19,6 +21,26 @@ describe("the windows of the keys' file", () => {
       { name: "requestsPerMinute", limit: 300, windowMs: 60_000, kind: "bucket" },
       { name: "requestsPerDay", limit: 900, windowMs: 86_400_000, kind: "calendar", zone: "Asia/Shanghai" },
     ]);
+  });
+
+  test("of what is known of providers only a calendar's day holds by itself; a bucket slides until it is said; the book names them", () => {
+    const entry = { requestsPerSecond: 5, requestsPerMinute: 60, requestsPerDay: 900 };
+    const kindsOf = (provider: string, more = {}) =>
+      read({ ...entry, ...more }, provider).windows.map(({ kind = "sliding" }) => kind);
+    expect(kindsOf("openai")).toEqual(["sliding", "sliding", "sliding"]);
+    expect(kindsOf("openai", { kinds: { requestsPerMinute: "bucket" } })).toEqual(["sliding", "bucket", "sliding"]);
+    expect(read(entry, "openrouter").windows.at(-1)).toMatchObject({ kind: "calendar", zone: "UTC" });
+    for (const page of ["docs/quota.md", "config/keys.example.yaml"]) {
+      const text = readFileSync(page, "utf8").replaceAll(/[\s#`]+/g, " ");
+      const named = Object.entries(PROVIDERS).filter(([, { windows }]) =>
+        Object.values(windows).some(({ kind }) => kind !== "sliding"),
+      );
+      expect(named.map(([name]) => name)).toEqual(["openai", "gemini", "openrouter"]);
+      for (const [name, { windows }] of named) {
+        const said = windows.day.kind === "calendar" ? `${name}.{1,6}${windows.day.timeZone}` : name;
+        expect(text, page).toMatch(new RegExp(said));
+      }
+    }
   });
 
   test("Gemini's day is the Pacific's, where the file does not say otherwise", () => {

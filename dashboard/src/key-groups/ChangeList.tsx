@@ -1,16 +1,16 @@
 import type { KeyGroupChange } from "../../../src/events.ts";
 import { useNow } from "../live/now.ts";
 import { usePage } from "../live/store.ts";
-import { clockTime, codeInWords, countdown } from "../look/format.ts";
+import { causeInWords, clockTime, countdown } from "../look/format.ts";
 import styles from "./ChangeList.module.css";
 import { StateBadge } from "./StateBadge.tsx";
 
 const SHOWN = 6;
 
 /** "key-002: Key rejected, 37 s left"; may be empty. */
-function why({ keyId, cause, untilMs }: KeyGroupChange, nowMs: number): string {
+function why({ keyId, cause, reason, untilMs }: KeyGroupChange, nowMs: number): string {
   const left = untilMs !== null && untilMs > nowMs ? `${countdown(untilMs - nowMs)} left` : "";
-  const said = [cause === null ? "" : codeInWords(cause), left].filter(Boolean).join(", ");
+  const said = [cause === null ? "" : causeInWords(cause, reason), left].filter(Boolean).join(", ");
   return keyId === null ? said : `${keyId}${said ? `: ${said}` : ""}`;
 }
 

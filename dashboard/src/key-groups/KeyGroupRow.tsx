@@ -2,10 +2,10 @@ import { memo } from "react";
 import type { KeyGroupEvent } from "../../../src/events.ts";
 import { useNow } from "../live/now.ts";
 import { usePage } from "../live/store.ts";
-import { codeInWords, count, countdown, duration } from "../look/format.ts";
+import { causeInWords, count, countdown, duration } from "../look/format.ts";
 import { Meter } from "../totals/Meter.tsx";
 import styles from "./KeyGroupRow.module.css";
-import { describe, windowName } from "./key-group-look.ts";
+import { describe, refusalsByCause, windowName } from "./key-group-look.ts";
 import { StateBadge } from "./StateBadge.tsx";
 
 export const KeyGroupRow = memo(function KeyGroupRow({ group }: { group: KeyGroupEvent }) {
@@ -13,7 +13,7 @@ export const KeyGroupRow = memo(function KeyGroupRow({ group }: { group: KeyGrou
     <li className={styles.row} data-state={group.state} data-group={group.id} title={describe(group)}>
       <p className={styles.state}>
         <StateBadge state={group.state}>{group.state === "cooling" ? <CoolingLeft id={group.id} /> : null}</StateBadge>
-        {group.cause ? <span className={styles.cause}>{codeInWords(group.cause)}</span> : null}
+        {group.cause ? <span className={styles.cause}>{causeInWords(group.cause, group.reason)}</span> : null}
       </p>
       <p className={styles.name}>
         <b>{group.id}</b>
@@ -24,7 +24,7 @@ export const KeyGroupRow = memo(function KeyGroupRow({ group }: { group: KeyGrou
       <p className={styles.figure}>
         <b>{count(group.ok)}</b> answered
       </p>
-      <Refusals failures={group.failures} />
+      <Refusals group={group} />
       <p className={styles.figure}>
         {group.medianLatencyMs === null ? (
           "no latency yet"
@@ -57,31 +57,38 @@ function KeysOut({ group: { keys } }: { group: KeyGroupEvent }) {
   );
 }
 
-function Windows({ group: { id, windows } }: { group: KeyGroupEvent }) {
+function Windows({ group: { id, windows, concurrency } }: { group: KeyGroupEvent }) {
   return (
     <ul className={styles.windows}>
       {windows.map((window) => (
-        <li key={window.name} className={styles.window}>
-          <span className={styles.span}>{windowName(window)}</span>
-          <Meter share={window.limit > 0 ? window.used / window.limit : null} label={`${id}, ${window.name}`} />
-          <span className={styles.places}>
-            {count(window.used)}/{count(window.limit)}
-          </span>
-        </li>
+        <Places key={window.name} words={windowName(window)} label={`${id}, ${window.name}`} {...window} />
       ))}
+      {concurrency ? <Places words="at once" label={`${id}, maxConcurrent`} {...concurrency} /> : null}
     </ul>
   );
 }
 
+function Places({ words, label, used, limit }: { words: string; label: string; used: number; limit: number }) {
+  return (
+    <li className={styles.window}>
+      <span className={styles.span}>{words}</span>
+      <Meter share={limit > 0 ? used / limit : null} label={label} />
+      <span className={styles.places}>
+        {count(used)}/{count(limit)}
+      </span>
+    </li>
+  );
+}
+
 /** By cause, the most frequent first. */
-function Refusals({ failures }: { failures: KeyGroupEvent["failures"] }) {
-  const causes = Object.entries(failures).sort(([, a], [, b]) => b - a);
+function Refusals({ group }: { group: KeyGroupEvent }) {
+  const causes = refusalsByCause(group);
   if (causes.length === 0) return <p className={styles.noRefusals}>0 refused</p>;
   return (
     <p className={styles.refusals}>
-      {causes.map(([code, n]) => (
-        <span key={code}>
-          <b>{count(n)}</b> {codeInWords(code)}
+      {causes.map(({ words, n }) => (
+        <span key={words}>
+          <b>{count(n)}</b> {words}
         </span>
       ))}
     </p>

@@ -1,7 +1,7 @@
 /** How key groups look and stand: what is in trouble comes first, everything has a word beside its colour. Pure. */
 import { Ban, CircleDot, Hourglass, LogOut, type LucideIcon, Snowflake, UserX } from "lucide-react";
 import type { KeyGroupEvent, KeyState } from "../../../src/events.ts";
-import { codeInWords, duration } from "../look/format.ts";
+import { causeInWords, duration } from "../look/format.ts";
 
 interface StateLook {
   Icon: LucideIcon;
@@ -58,13 +58,31 @@ export function windowName({ name, windowMs, unit = "requests" }: WindowEvent): 
   return [name.startsWith("@") ? "all, " : "", span, unit === "requests" ? "" : ` ${unit}`].join("");
 }
 
+/** Refused and failed calls in words, the most frequent first; what is counted without a reason by its code. */
+export function refusalsByCause({
+  failures,
+  refusals = {},
+}: Pick<KeyGroupEvent, "failures"> & { refusals?: KeyGroupEvent["refusals"] | undefined }) {
+  return Object.entries(failures)
+    .flatMap(([code, all]) => {
+      const reasons = Object.entries(refusals[code] ?? {});
+      const rest = all - reasons.reduce((sum, [, n]) => sum + n, 0);
+      return [
+        { words: causeInWords(code, null), n: rest },
+        ...reasons.map(([reason, n]) => ({ words: causeInWords(code, reason), n })),
+      ];
+    })
+    .filter(({ n }) => n > 0)
+    .toSorted((a, b) => b.n - a.n);
+}
+
 const inWords = (strategy: string) => strategy.replaceAll("_", " ");
 
 /** What a row leaves out, for its tooltip. */
 export function describe(group: KeyGroupEvent): string {
-  const { state, cause, cools, disabledLeftMs, waitsFor, medianLatencyMs, p95LatencyMs } = group;
+  const { state, cause, reason, cools, disabledLeftMs, waitsFor, medianLatencyMs, p95LatencyMs } = group;
   return [
-    `${STATES[state].word}: ${cause ? `${codeInWords(cause)}; ` : ""}${STATES[state].meaning}`,
+    `${STATES[state].word}: ${cause ? `${causeInWords(cause, reason)}; ` : ""}${STATES[state].meaning}`,
     `${group.provider}, ${group.model}${group.simulated ? " (simulated)" : ""}`,
     `${group.calls} calls begun, ${group.inFlight} in flight, ${group.rejected429} refused with 429`,
     `chosen by ${inWords(group.routing)}${group.routing === "weighted" ? ` (weight ${group.weight})` : ""}${group.keys.length > 1 ? `, its keys by ${inWords(group.strategy)}` : ""}`,

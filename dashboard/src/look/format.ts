@@ -69,6 +69,27 @@ export const codeInWords = (code: string) => {
   return words.charAt(0).toUpperCase() + words.slice(1);
 };
 
+/** What providers mean by refusing (docs/providers.md), where an error code does not say it. */
+export const REASONS: Readonly<Record<string, string>> = {
+  rate_second: "Rate per second",
+  rate_minute: "Rate per minute",
+  burst: "Burst",
+  tokens: "Tokens",
+  day: "Day's quota",
+  balance: "Balance",
+  key: "Bad key",
+  model: "Model not allowed",
+  content: "Content refused",
+  request: "Bad request",
+  server: "Server error",
+  timeout: "Time-out",
+  network: "Network",
+};
+
+/** By its reason where that is known, else by its code. A page may meet reasons that are newer than it. */
+export const causeInWords = (code: string, reason: string | null | undefined) =>
+  reason ? (REASONS[reason] ?? codeInWords(reason)) : codeInWords(code);
+
 /** "bridge, results, 1 of 3 detectors" */
 export const noticedBy = ({ noticed }: { noticed: readonly { role: string; processes: number; of: number }[] }) =>
   noticed
