@@ -97,7 +97,7 @@ local function learn_states(f, known, at, share, own, into)
   -- Not for a group that was removed meanwhile.
   local may, again = may_call(whole, t)
   if may == 'no' then redis.call('ZADD', k'free', 'XX', ms(again or t + 60000), f.group)
-  elseif probe ~= '' then redis.call('ZADD', k'free', 'XX', 'LT', ms(t), f.group) end
+  elseif probe ~= '' and redis.call('ZADD', k'free', 'XX', 'LT', 'CH', ms(t), f.group) > 0 then wake_room() end
   return whole.coolUntil > rested and whole.coolUntil - t or 0,
     (shut_group or shut_key) and function(group, one) return group == f.group and (shut_group or one == f.key) end
 end

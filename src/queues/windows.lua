@@ -127,8 +127,13 @@ local function move_stamps(group, lease, t, slot_until)
   end
 end
 
+-- The fan-out sleeps until a group is free by time alone: where one is free sooner, it is told.
+local function wake_room()
+  if redis.call('EXISTS', k'wait') == 1 then redis.call('PUBLISH', k'wake', '') end
+end
+
 -- Groups that wait for a place in the account's windows may have one now. Of those that share a window with all others, so
--- many: a place given back is one call. The fan-out is told: it sleeps until a group is free by time alone.
+-- many: a place given back is one call.
 local WOKEN = 64
 local function wake_groups(account, shared)
   local sooner = 0
@@ -140,7 +145,7 @@ local function wake_groups(account, shared)
       sooner = sooner + redis.call('ZADD', k'free', 'XX', 'LT', 'CH', ms(now()), group)
     end
   end
-  if sooner > 0 and redis.call('EXISTS', k'wait') == 1 then redis.call('PUBLISH', k'wake', '') end
+  if sooner > 0 then wake_room() end
 end
 
 -- Gives all places of a lease back: only ever for one that was surely not spent.

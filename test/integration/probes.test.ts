@@ -146,6 +146,26 @@ describe("in the store", () => {
     expect((await take()).taskId).toBe(fresh.task.taskId);
   });
 
+  test("the fan-out, which sleeps until a group is free, is told when a probe has made one free sooner", async () => {
+    await room.admit([anArrival(), anArrival()]);
+    await refusedAndDue();
+    const probe = await take();
+    await spend(probe);
+    expect((await quota.take(1)).taken).toEqual([]);
+    const signals = redis.duplicate();
+    try {
+      const told = new Promise((resolve) => signals.once("message", resolve));
+      await signals.subscribe(KEYS.wake);
+      const { keyGroup, keyId } = probe;
+      const well: CallFeedback = { keyGroup, keyId, called: true, ok: true, latencyMs: 5, probes: ["key"] };
+      await quota.settle(probe, { kind: "back", avoidMs: 0 }, well);
+      await told;
+      expect((await quota.take(1)).taken).toHaveLength(1);
+    } finally {
+      signals.disconnect();
+    }
+  });
+
   test("a probe that says nothing is followed by the next one seconds later, and what is known of the cause stays", async () => {
     await room.admit([anArrival(), anArrival()]);
     await refusedAndDue();
