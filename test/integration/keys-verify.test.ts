@@ -228,9 +228,16 @@ test("--most-calls holds over the keys of all models together", async () => {
     windows: "{ more: [{ limit: 6, windowMs: 300 }] }",
   }));
   const { verify, calls } = await world(accounts, groups);
-  const unbound = await verify("--probe-sharing", "--yes");
-  expect(unbound.out).toMatch(/2 quotas[\s\S]*2 quotas/);
-  const each = (calls() - names.length) / 2;
+  let each = 0;
+  // On a machine that is held up a window may not stay full, which is then said: once more.
+  for (let tries = 1; ; tries += 1) {
+    const begun = calls();
+    const unbound = await verify("--probe-sharing", "--yes");
+    each = (calls() - begun - names.length) / 2;
+    if (tries < 3 && unbound.out.includes("did not stay full for long enough")) continue;
+    expect(unbound.out).toMatch(/2 quotas[\s\S]*2 quotas/);
+    break;
+  }
   const before = calls();
   const most = Math.ceil(each * 1.5); // enough for one model's keys, and not for both
   const { out, err } = await verify("--probe-sharing", "--yes", "--most-calls", String(most));

@@ -185,7 +185,7 @@ describe("with two bridges", () => {
   test("a policy that allows none is told; its tasks expire as such, or wait, until a group is there that it allows", async () => {
     const policy: RoutingPolicy = { minQuality: 5, providers: ["openai"] };
     expect(await use(four, [policy, { minQuality: 2 }])).toEqual({ unserved: [policyId(policy)] });
-    const [brief] = await admit(1, policy, { freshnessSeconds: 0.001, capturedAtMs: Date.now() + 1 });
+    const [brief] = await admit(1, policy, { freshnessSeconds: 0.5, capturedAtMs: Date.now() });
     await admit(2, policy);
     expect(await takeAll()).toEqual([]);
     const ended = async () => (await room.sweep()) && redis.xlen(KEYS.outbox);

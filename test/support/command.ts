@@ -1,12 +1,13 @@
 /** The command as its users run it, as a process: its lines, its end. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
+import { Report } from "../../src/supervisor/report.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const MAIN = join(ROOT, "src", "main.ts");
@@ -17,6 +18,9 @@ export function folder(): string {
   onTestFinished(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }));
   return path;
 }
+
+/** What `--report` has written. */
+export const readReport = (path: string) => Report.parse(JSON.parse(readFileSync(path, "utf8")));
 
 export interface Run {
   child: ChildProcess;

@@ -4,6 +4,7 @@
  */
 import { once } from "node:events";
 import { connect } from "node:net";
+import { setTimeout as wait } from "node:timers/promises";
 import { Kafka, logLevel } from "kafkajs";
 
 /** By the lowest three bits of a batch's attributes. */
@@ -12,6 +13,9 @@ const FETCH = 1;
 const VERSION = 4;
 const CONTROL_BATCH = 0x20;
 const MOST_BYTES = 64 * 1024 * 1024;
+/** A new partition's leader may not know yet that it is (unknown, no leader, not the leader). */
+const NOT_YET = [3, 5, 6];
+const READY_WITHIN_MS = 10_000;
 
 /** The codec of each batch with messages, in no order. */
 export async function storedCodecs(brokers: readonly string[], topic: string): Promise<string[]> {
@@ -25,7 +29,12 @@ export async function storedCodecs(brokers: readonly string[], topic: string): P
     partitions.map(async ({ partitionId, leader }) => {
       const node = nodes.find(({ nodeId }) => nodeId === leader);
       if (node === undefined) throw new Error(`partition ${partitionId} of ${topic} has no leader`);
-      return codecsOf(await fetchRecords(node, topic, partitionId));
+      for (const until = performance.now() + READY_WITHIN_MS; ; await wait(50)) {
+        const { error, records } = await fetchRecords(node, topic, partitionId);
+        if (error === 0) return codecsOf(records);
+        if (!NOT_YET.includes(error) || performance.now() > until)
+          throw new Error(`the fetch of partition ${partitionId} was answered with error ${error}`);
+      }
     }),
   );
   return found.flat();
@@ -57,14 +66,13 @@ function fetchRequest(topic: string, partition: number): Buffer {
 }
 
 /** The batches of an answer that holds one partition. */
-function recordsOf(answer: Buffer): Buffer {
+function recordsOf(answer: Buffer): { error: number; records: Buffer } {
   let at = 4 + 4 + 4 + 4; // size, correlation, throttling, one topic
   at += 2 + answer.readInt16BE(at) + 4 + 4; // its name, one partition, its number
   const error = answer.readInt16BE(at);
-  if (error !== 0) throw new Error(`the fetch was answered with error ${error}`);
   at += 2 + 8 + 8; // high watermark, last stable offset
   at += 4 + 16 * Math.max(0, answer.readInt32BE(at)); // aborted transactions
-  return answer.subarray(at + 4, at + 4 + answer.readInt32BE(at));
+  return { error, records: answer.subarray(at + 4, at + 4 + Math.max(0, answer.readInt32BE(at))) };
 }
 
 function codecsOf(records: Buffer): string[] {
