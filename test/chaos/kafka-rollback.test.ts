@@ -82,7 +82,6 @@ describe.skipIf(!brokerThere)("on a real Kafka broker", () => {
   }, async () => {
     const world = await start("always");
     const { here } = world;
-    await expect.poll(() => readRunFile(here.data), { timeout: 10_000 }).toBeDefined(); // when all is ready
     const url = readRunFile(here.data)?.gatewayUrl ?? "";
     const ready = async () => {
       const answer = await fetch(`${url}/readyz`);

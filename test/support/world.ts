@@ -18,6 +18,7 @@ import { KEYS } from "../../src/names.ts";
 import { Settings } from "../../src/settings.ts";
 import { SimulatorConfig } from "../../src/simulator/simulator-config.ts";
 import { startVisionProvider, type VisionProvider } from "../../src/simulator/vision-provider.ts";
+import { readRunFile } from "../../src/supervisor/run-file.ts";
 import { openTopicLog } from "../../src/topics/open-topic-log.ts";
 import { TOPICS, type TopicLog } from "../../src/topics/topic-log.ts";
 import { silent } from "./pipeline.ts";
@@ -76,6 +77,7 @@ export interface WorldOptions {
   env?: Record<string, string>;
 }
 
+const RUN_FILE_MS = 15_000;
 /** What a store may forget: just under the two seconds of the promise. */
 const FORGOTTEN_MS = 1_900;
 
@@ -155,6 +157,10 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     }
   };
   for (const name of (options.roles ?? "bridge,worker,results,gateway").split(",")) await role(name);
+  // By it the commands find what runs; it is written when all is ready, a little after the roles' own word.
+  for (const until = performance.now() + RUN_FILE_MS; readRunFile(data) === undefined; await wait(50)) {
+    if (performance.now() > until) throw new Error(`no run file within ${RUN_FILE_MS} ms:\n${printed}`);
+  }
 
   let offered = 0;
   let stopped = false;
