@@ -27,8 +27,8 @@ export interface KeyGroupHistory {
    * snapshot. `whole`: these are all groups, and any other has gone.
    */
   note(groups: readonly KeyGroupEvent[], atMs: number, whole: boolean): Promise<void>;
-  /** The next `note` compares with the store again, should it have lost what it was told. */
-  forget(): void;
+  /** The next `note` compares these with the store again, should it have lost what it was told. */
+  forget(groups: readonly KeyGroupEvent[]): void;
 }
 
 export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
@@ -57,8 +57,8 @@ export function createKeyGroupHistory(redis: Redis): KeyGroupHistory {
       for (const [who, text] of texts) told.set(who, text);
       newest = await newestChange();
     },
-    forget() {
-      told.clear();
+    forget(groups) {
+      for (const { who } of groups.flatMap(statesOf)) told.delete(who);
     },
   };
 }

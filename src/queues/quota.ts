@@ -205,6 +205,9 @@ export interface Quota {
   leaving(): Promise<string[]>;
   /** Every key group as people see it, by id. */
   snapshot(): Promise<KeyGroupEvent[]>;
-  /** The same of those alone that are at work, and of `also`. Where `others` has changed, other groups may have changed too. */
-  look(also: readonly string[]): Promise<{ groups: KeyGroupEvent[]; others: string }>;
+  /**
+   * The same of those alone that are at work, and of `also`, as they stood at `atMs` by the store's clock. Where `others` has
+   * changed, other groups may have changed too.
+   */
+  look(also: readonly string[]): Promise<{ groups: KeyGroupEvent[]; others: string; atMs: number }>;
 }

@@ -22,6 +22,7 @@
 --           <p>policies, <p>routes: what may go where (policies.lua)
 --           <p>groups-of:<account> set;  <p>leaving zset: removed ones whose queue is not empty yet -> when
 --           <p>held hash <group>/<key> -> time until which a living worker holds that key
+--           <p>held-seen hash: what snapshot.lua read of <p>held last (how many; until none of them can have lapsed; which, hashed)
 --           <p>registrations how often groups were registered
 -- Windows:  <p>window:<account>:<unit>:<kind>:<ms>[:<zone>], see window-*.lua;  <p>window:<account>:concurrent zset lease -> end
 --           <p>lease:<id>#<epoch> hash: its stamps, see windows.lua;  <p>calendar hash zone -> starts of its days

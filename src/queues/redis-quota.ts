@@ -49,8 +49,8 @@ export function createQuota(
 
   async function lookAt(which: "all" | "some", also: readonly string[] = []) {
     const reply = await snapshotScript.run(redis, [PREFIX], [which, ...also]);
-    const [others, ...groups] = Looked.parse(reply);
-    return { others, groups: groups.map(keyGroupEvent).toSorted((a, b) => (a.id < b.id ? -1 : 1)) };
+    const [others, atMs, ...groups] = Looked.parse(reply);
+    return { others, atMs: Number(atMs), groups: groups.map(keyGroupEvent).toSorted((a, b) => (a.id < b.id ? -1 : 1)) };
   }
 
   return {
@@ -220,6 +220,7 @@ export function createQuota(
     },
 
     async leaving() {
+      if ((await redis.exists(`${PREFIX}leaving`)) === 0) return [];
       return Texts.parse(await leavingScript.run(redis, [PREFIX], []));
     },
 
@@ -273,5 +274,5 @@ function readTaken(one: string[]): Taken {
 }
 
 const Texts = z.array(z.string());
-const Looked = z.tuple([z.string()], Texts);
+const Looked = z.tuple([z.string(), z.string()], Texts);
 const Unreadable = z.object({ text: z.string(), why: z.string() });

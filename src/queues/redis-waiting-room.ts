@@ -45,8 +45,8 @@ export function createWaitingRoom(
 
     async sweep(dead = []) {
       const reply = await sweepScript.run(redis, [PREFIX], [SWEEP_CHUNK, ...dead]);
-      const [expired = 0, lapsed = 0, overdue = 0, orphaned = 0] = z.array(z.number()).parse(reply);
-      return { expired, lapsed, overdue, orphaned };
+      const [expired = 0, lapsed = 0, overdue = 0, orphaned = 0, idle = 0] = z.array(z.number()).parse(reply);
+      return { expired, lapsed, overdue, orphaned, idle: idle === 1 };
     },
 
     async counts() {

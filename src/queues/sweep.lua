@@ -1,7 +1,7 @@
 -- The slow safety tick: what waits past its deadline expires, leases that lapsed unspent and calls that never ended bring
 -- their tasks back; a removed group whose queue is empty is forgotten. ARGV[1] most of each kind. ARGV[2…] workers that died: their tasks come back at once.
--- Replies { expired, lapsed, overdue, orphaned }
-local t = now()
+-- Replies { expired, lapsed, overdue, orphaned, 1 when nothing is left that could become due }
+local t = at_a_glance() -- what is found due is brought back by `now`
 local most = tonumber(ARGV[1])
 local count = { 0, 0, 0, 0 }
 
@@ -58,4 +58,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k'leaving', '-inf', ms(t - 10000
     redis.call('DEL', k('group:' .. id), k('latency:' .. id))
   end
 end
+count[5] = redis.call('EXISTS', k'deadlines', k'leases', k'calls') == 0 and 1 or 0
 return count

@@ -3,6 +3,7 @@
 -- place in the windows: the way to the worker takes so long anyway, and the worker waits for the rest
 -- Replies { waitMs | -1 (nothing waits), taken… } each taken: { id, epoch, group, key, attempts, remainingMs (0: never ends),
 -- camera, json }
+if redis.call('EXISTS', k'wait') == 0 then return { '-1' } end
 local t = now()
 local lapse = tonumber(ARGV[2])
 local ahead = tonumber(ARGV[3])

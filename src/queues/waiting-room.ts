@@ -44,6 +44,8 @@ export interface SweepReport {
   lapsed: number;
   overdue: number;
   orphaned: number;
+  /** Nothing is left that could become due. */
+  idle: boolean;
 }
 
 export interface WaitingRoom extends WaitingView {

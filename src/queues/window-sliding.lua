@@ -112,7 +112,7 @@ end
 
 function Sliding.used(w, t)
   if not costs_of(w) then return redis.call('ZCOUNT', w.key, ms(t - w.ms), '+inf') end
-  trim(w, t)
+  if redis.call('ZCOUNT', w.key, '-inf', ms(t - w.ms - w.guard)) > 0 then trim(w, now()) end
   return num(redis.call('HGET', costs_of(w), '@sum'))
 end
 

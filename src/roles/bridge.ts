@@ -37,7 +37,8 @@ import type { RoleService } from "./role-service.ts";
 import { tellLags } from "./topic-lags.ts";
 
 const HOUR_MS = 3_600_000;
-const SWEEP_MS = 250;
+/** As long as nothing could become due, the sweep comes more rarely: its look is a command of its own. */
+const SWEEP_MS = { busy: 250, idle: 1_000 };
 const SNAPSHOT_MS = 1_000;
 /** The store knows of eight days; asking this often also mends it soon after its clock stepped. Of policies see policies.lua. */
 const RENEW_MS = 60_000;
@@ -166,12 +167,9 @@ export function createBridge(settings: Settings, context: Context): RoleService 
       }),
     );
     run("fan out", fanOut({ quota, queues, woken: (until) => signalled(signals, KEYS.wake, until) }, context, signal));
-    run(
-      "sweep",
-      loop(context, signal, "sweep", () => sweepOnce(room, deaths, signal, context)),
-    );
+    run("sweep", loop(context, signal, "sweep", sweeper(room, deaths, signal, context)));
     await redis.del(KEYS.keyGroups); // what an earlier set of groups left
-    const publish = snapshotPublisher(quota, redis, storeNow);
+    const publish = snapshotPublisher(quota, redis);
     await publish();
     run(
       "snapshot",
@@ -307,21 +305,25 @@ function collectDeaths(signals: Redis) {
   };
 }
 
-/** A tick, or at once when a role's death is announced: its calls come back now. */
-async function sweepOnce(
+/** Each call awaits a tick, or a role's death that is announced, whose calls come back at once, and sweeps. */
+function sweeper(
   room: WaitingRoom,
   deaths: ReturnType<typeof collectDeaths>,
   signal: AbortSignal,
   { clock, log }: Context,
 ) {
-  const ticked = new AbortController();
-  await Promise.race([deaths.next(), clock.sleep(SWEEP_MS, AbortSignal.any([signal, ticked.signal]))]);
-  ticked.abort();
-  const dead = deaths.known();
-  const swept = await room.sweep(dead);
-  deaths.forget(dead);
-  if (dead.length > 0 || swept.overdue > 0) log.info({ dead, ...swept }, "tasks of a dead worker are back");
-  else if (swept.lapsed > 0) log.debug(swept, "leases lapsed unspent");
+  let pauseMs = SWEEP_MS.busy;
+  return async () => {
+    const ticked = new AbortController();
+    await Promise.race([deaths.next(), clock.sleep(pauseMs, AbortSignal.any([signal, ticked.signal]))]);
+    ticked.abort();
+    const dead = deaths.known();
+    const { idle, ...swept } = await room.sweep(dead);
+    pauseMs = idle ? SWEEP_MS.idle : SWEEP_MS.busy;
+    deaths.forget(dead);
+    if (dead.length > 0 || swept.overdue > 0) log.info({ dead, ...swept }, "tasks of a dead worker are back");
+    else if (swept.lapsed > 0) log.debug(swept, "leases lapsed unspent");
+  };
 }
 
 const RoleDied = z.object({ role: z.string(), instance: z.string(), pid: z.number() });

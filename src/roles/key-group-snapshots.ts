@@ -5,40 +5,49 @@ import { KEYS } from "../names.ts";
 import { createKeyGroupHistory } from "../queues/key-group-history.ts";
 import type { Quota } from "../queues/quota.ts";
 
-/** Every group is looked at and written again every so many rounds, should the store have lost what it was told. */
-const ALL_AGAIN_ROUNDS = 60;
+/**
+ * Every group is looked at and written again every so many rounds, should the store have lost what it was told: some of them
+ * each round, since a look at a thousand holds the store up for 70 ms.
+ */
+const AGAIN_ROUNDS = 60;
+/** All at once, should the store have brought back one that is gone. */
+const WHOLE_ROUNDS = 600;
 /** What fades in the windows of a group that does nothing is looked at every so many rounds. */
 const FADING_ROUNDS = 10;
 
 /** Each call looks at the groups that may have changed and writes where they have: a thousand idle groups cost next to nothing. */
-export function snapshotPublisher(quota: Quota, redis: Redis, storeNowMs: () => Promise<number>) {
+export function snapshotPublisher(quota: Quota, redis: Redis) {
   const known = new Map<string, { event: KeyGroupEvent; text: string }>();
   const history = createKeyGroupHistory(redis);
   let othersBefore = "";
   let rounds = 0;
 
-  const idsToLookAt = () => {
-    const events = [...known.values()].map(({ event }) => event);
-    const fading = events.filter(isFading).filter((_, i) => i % FADING_ROUNDS === rounds % FADING_ROUNDS);
-    return [...events.filter(changesWithTime), ...fading].map(({ id }) => id);
-  };
+  const events = () => [...known.values()].map(({ event }) => event);
+  /** In each round another part of them. */
+  const inTurn = (events: readonly KeyGroupEvent[], ofRounds: number) =>
+    events.filter((_, i) => i % ofRounds === rounds % ofRounds).map(({ id }) => id);
 
-  async function look(again: boolean): Promise<{ groups: KeyGroupEvent[]; whole: boolean }> {
-    const asked = again ? [] : idsToLookAt();
-    const { groups, others } = await quota.look(asked);
+  async function look(again: ReadonlySet<string>): Promise<{ groups: KeyGroupEvent[]; whole: boolean; atMs: number }> {
+    const changing = events()
+      .filter(changesWithTime)
+      .map(({ id }) => id);
+    const fading = inTurn(events().filter(isFading), FADING_ROUNDS);
+    const asked = [...new Set([...changing, ...fading, ...again])];
+    const { groups, others, atMs } = await quota.look(asked);
     const here = new Set(groups.map(({ id }) => id));
     // Noted before the whole look: what changes meanwhile brings another one.
-    const whole = again || others !== othersBefore || asked.some((id) => !here.has(id));
+    const whole = rounds % WHOLE_ROUNDS === 0 || others !== othersBefore || asked.some((id) => !here.has(id));
     othersBefore = others;
-    return { whole, groups: whole ? await quota.snapshot() : groups };
+    return { whole, atMs, groups: whole ? await quota.snapshot() : groups };
   }
 
   return async () => {
-    const again = rounds++ % ALL_AGAIN_ROUNDS === 0;
-    const atMs = await storeNowMs();
-    const { groups, whole } = await look(again);
+    const again = new Set(inTurn(events(), AGAIN_ROUNDS));
+    const { groups, whole, atMs } = await look(again);
+    const allAgain = rounds++ % WHOLE_ROUNDS === 0;
     const seen = groups.map((event) => ({ event, text: JSON.stringify(event) }));
-    const changed = seen.filter(({ event, text }) => again || known.get(event.id)?.text !== text);
+    const isAgain = ({ id }: KeyGroupEvent) => allAgain || again.has(id);
+    const changed = seen.filter(({ event, text }) => isAgain(event) || known.get(event.id)?.text !== text);
     const here = new Set(groups.map(({ id }) => id));
     const gone = whole ? [...known.keys()].filter((id) => !here.has(id)) : [];
     if (changed.length > 0) {
@@ -47,7 +56,7 @@ export function snapshotPublisher(quota: Quota, redis: Redis, storeNowMs: () => 
     if (gone.length > 0) await redis.hdel(KEYS.keyGroups, ...gone);
     for (const id of gone) known.delete(id);
     for (const each of seen) known.set(each.event.id, each);
-    if (again) history.forget();
+    history.forget(groups.filter(isAgain));
     await history.note(groups, atMs, whole);
   };
 }

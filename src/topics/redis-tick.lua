@@ -70,9 +70,11 @@ for i, other in ipairs(names) do
   if other == name then quota = math.floor(shards / #names) + (i <= shards % #names and 1 or 0) end
 end
 
-local mine, free = {}, {}
+local mine, free, fields = {}, {}, {}
+for s = 0, shards - 1 do fields[s + 1] = s .. ":owner" end
+local owners = redis.call("HMGET", group, unpack(fields))
 for s = 0, shards - 1 do
-  local owner = redis.call("HGET", group, s .. ":owner")
+  local owner = owners[s + 1]
   if owner == instance then mine[#mine + 1] = s
   elseif not owner or owner == "" or not alive[owner] then free[#free + 1] = s end
 end

@@ -14,21 +14,23 @@ end
 local trimmed, total, sizes, backlog = 0, 0, {}, {}
 for s = 0, shards - 1 do
   local stream = topic .. ":" .. s
-  local _, last = parts(last_id(topic, s))
-  local floor = int(math.max(0, now - retention)) .. "-0"
-  backlog[s] = 0
-  for _, group in ipairs(live) do
-    local pos = redis.call("HGET", group, s .. ":pos")
-    if pos then
-      local ms, n = parts(pos)
-      backlog[s] = math.max(backlog[s], last - n)
-      local keep = int(ms) .. "-" .. int(n + 1)
-      if after(floor, keep) then floor = keep end
+  sizes[s], backlog[s] = 0, 0
+  if redis.call("EXISTS", stream) == 1 then
+    local _, last = parts(last_id(topic, s))
+    local floor = int(math.max(0, now - retention)) .. "-0"
+    for _, group in ipairs(live) do
+      local pos = redis.call("HGET", group, s .. ":pos")
+      if pos then
+        local ms, n = parts(pos)
+        backlog[s] = math.max(backlog[s], last - n)
+        local keep = int(ms) .. "-" .. int(n + 1)
+        if after(floor, keep) then floor = keep end
+      end
     end
+    trimmed = trimmed + redis.call("XTRIM", stream, "MINID", "=", floor)
+    sizes[s] = tonumber(redis.call("MEMORY", "USAGE", stream) or 0)
+    total = total + sizes[s]
   end
-  trimmed = trimmed + redis.call("XTRIM", stream, "MINID", "=", floor)
-  sizes[s] = tonumber(redis.call("MEMORY", "USAGE", stream) or 0)
-  total = total + sizes[s]
 end
 
 local held = 0

@@ -49,7 +49,7 @@ async function take(most: number, count = most): Promise<Taken[]> {
 /** The store sees it at its next step; workers say again that they live. */
 async function stepBack(...groups: KeyGroup[]) {
   store.set(store.nowMs() - HOUR_MS);
-  await quota.take(0);
+  await quota.stirring(0, false);
   expect(await store.redis.hget("{vl}:counters", "clockSteps")).toBe("1");
   await hold(...groups);
 }
@@ -151,4 +151,31 @@ test("images live no longer than without it, and failed tasks keep their order",
     ...(await store.redis.zrange("{vl}:images", "0", "-1", "WITHSCORES")).map(Number).filter(Boolean),
   );
   expect(until).toBe(store.nowMs() + LIVES.failedRecordMs);
+});
+
+test("what only looks keeps the clock once a second, and writes nothing else", async () => {
+  const groups = [
+    aKeyGroup(),
+    aKeyGroup({ id: "group-b", windows: [{ name: "t", limit: 9, windowMs: 1_000, unit: "tokens" }] }),
+  ];
+  await quota.register(groups, LIVES);
+  await hold(...groups);
+  expect(await room.sweep()).toMatchObject({ idle: true });
+  const changes = async () =>
+    Number(/rdb_changes_since_last_save:(\d+)/.exec(await store.redis.info("persistence"))?.[1]);
+  const lookAround = async () => {
+    await room.sweep();
+    await quota.stirring(55_000, true);
+    await quota.look(groups.map(({ id }) => id));
+    await take(0);
+  };
+  await lookAround();
+  const before = await changes();
+  await lookAround();
+  expect(await changes()).toBe(before);
+  later(1_500);
+  await lookAround();
+  expect(await changes()).toBe(before + 1);
+  await admit(1, { freshnessSeconds: 10 });
+  expect(await room.sweep()).toMatchObject({ idle: false });
 });

@@ -34,10 +34,6 @@ beforeEach(async () => {
   quota = createQuota(redis, systemClock);
 });
 
-const storeNowMs = async () => {
-  const [seconds, micros] = await redis.time();
-  return Number(seconds) * 1000 + Number(micros) / 1000;
-};
 const hold = (...all: KeyGroup[]) =>
   quota.hold(
     all.flatMap((group) => group.keys.map((key) => ({ keyGroup: group.id, keyId: key.id }))),
@@ -108,7 +104,7 @@ test("a group's facts: keys by id and never a secret, latencies, refusals by cau
 test("what the provider meant is kept beside the error code: in the group's state, in its counts and in the history", async () => {
   await quota.register([group()], LIVES);
   await hold(group());
-  const publish = snapshotPublisher(quota, redis, storeNowMs);
+  const publish = snapshotPublisher(quota, redis);
   await publish();
   const out = (reason: string, probes: CallFeedback["probes"] = []) => {
     const says = {
@@ -194,7 +190,7 @@ test("calls at once have their limit beside them, over all groups of the account
 
 test("each change of a group's or key's state is noted once, with its cause and end, by whichever bridge sees it", async () => {
   await quota.register([group()], LIVES);
-  const bridges = [1, 2].map(() => snapshotPublisher(quota, redis, storeNowMs));
+  const bridges = [1, 2].map(() => snapshotPublisher(quota, redis));
   const look = async () => {
     for (const publish of bridges) await publish();
   };
@@ -225,7 +221,7 @@ test("each change of a group's or key's state is noted once, with its cause and 
   // A bridge that starts anew knows what was seen before it; a call under way changes nothing.
   await redis.hdel("{vl}:group:group-a", "coolUntil");
   await redis.zadd("{vl}:free", 0, "group-a");
-  await snapshotPublisher(quota, redis, storeNowMs)();
+  await snapshotPublisher(quota, redis)();
   await call(null);
   await look();
   expect(told((await changes()).slice(3))).toEqual([["group-a", "cooling", "available", null]]);
@@ -261,7 +257,7 @@ test("a bridge that looked earlier and tells later changes nothing; the newest t
 test("a look at some groups leaves the others as they were, and all are looked at when keys come to be held or groups are registered", async () => {
   const groups = ["group-a", "group-b", "group-c"].map((id) => aKeyGroup({ id }));
   await quota.register(groups, LIVES);
-  const publish = snapshotPublisher(quota, redis, storeNowMs);
+  const publish = snapshotPublisher(quota, redis);
   await publish();
   const states = async () =>
     Object.values(await redis.hgetall(KEYS.keyGroups))
@@ -292,7 +288,7 @@ test("one key let go while another is held is seen, and so is what a group's acc
   const apart = aKeyGroup({ id: "group-c", windows });
   await quota.register([...shared, apart], LIVES);
   for (const held of shared) await hold(held);
-  const publish = snapshotPublisher(quota, redis, storeNowMs);
+  const publish = snapshotPublisher(quota, redis);
   await publish();
   const seen = async (id: string) => KeyGroupEvent.parse(JSON.parse((await redis.hget(KEYS.keyGroups, id)) ?? ""));
   const { keyGroup: used } = await call({});
@@ -308,7 +304,7 @@ test("one key let go while another is held is seen, and so is what a group's acc
 test("a rest that is over before anybody looks is an event all the same, and so is its end", async () => {
   await quota.register([group()], LIVES);
   await hold(group());
-  const publish = snapshotPublisher(quota, redis, storeNowMs);
+  const publish = snapshotPublisher(quota, redis);
   await publish();
   await call({ code: "RATE_LIMITED", says: coolsGroup(30) });
   await expect.poll(async () => (await quota.snapshot())[0]?.state).toBe("available");
@@ -317,4 +313,20 @@ test("a rest that is over before anybody looks is an event all the same, and so 
     ["group-a", "available", "cooling", "RATE_LIMITED"],
     ["group-a", "cooling", "available", null],
   ]);
+});
+
+test("what the store has lost of key groups and their states is written again, a part of it each round", async () => {
+  const groups = ["a", "b", "c"].map((id) => aKeyGroup({ id }));
+  await quota.register(groups, LIVES);
+  await hold(...groups);
+  const publish = snapshotPublisher(quota, redis);
+  await publish();
+  const written = async () =>
+    [await redis.hkeys(KEYS.keyGroups), await redis.hkeys(KEYS.keyGroupStates)].map((ids) => ids.sort());
+  const all = await written();
+  expect(all[0]).toEqual(["a", "b", "c"]);
+  await redis.del(KEYS.keyGroups, KEYS.keyGroupStates);
+  for (let round = 0; round < 60; round += 1) await publish();
+  expect(await written()).toEqual(all);
+  expect(await redis.xlen(KEYS.keyGroupChanges)).toBe(0);
 });

@@ -203,10 +203,7 @@ describe("in the store", () => {
     const lease = await take();
     await spend(lease);
     await ends(lease, refusesKey(60_000));
-    const publish = snapshotPublisher(quota, redis, async () => {
-      const [seconds, micros] = await redis.time();
-      return Number(seconds) * 1_000 + Number(micros) / 1_000;
-    });
+    const publish = snapshotPublisher(quota, redis);
     await publish();
     await publish();
     const seen = (await redis.xrange(KEYS.keyGroupChanges, "-", "+"))
