@@ -6,10 +6,10 @@ import { createKeyGroupHistory } from "../queues/key-group-history.ts";
 import type { Quota } from "../queues/quota.ts";
 
 /**
- * Every group is looked at and written again every so many rounds, should the store have lost what it was told: some of them
- * each round, since a look at a thousand holds the store up for 70 ms.
+ * Every group is looked at and written again within a minute, should the store have lost what it was told: a part of them
+ * every few rounds, since a look at a thousand holds the store up for 70 ms.
  */
-const AGAIN_ROUNDS = 60;
+const AGAIN = { everyRounds: 5, parts: 12 };
 /** All at once, should the store have brought back one that is gone. */
 const WHOLE_ROUNDS = 600;
 /** What fades in the windows of a group that does nothing is looked at every so many rounds. */
@@ -23,15 +23,15 @@ export function snapshotPublisher(quota: Quota, redis: Redis) {
   let rounds = 0;
 
   const events = () => [...known.values()].map(({ event }) => event);
-  /** In each round another part of them. */
-  const inTurn = (events: readonly KeyGroupEvent[], ofRounds: number) =>
-    events.filter((_, i) => i % ofRounds === rounds % ofRounds).map(({ id }) => id);
+  /** Those whose turn it is, the nth time. */
+  const inTurn = (events: readonly KeyGroupEvent[], parts: number, nth: number) =>
+    events.filter((_, i) => i % parts === nth % parts).map(({ id }) => id);
 
   async function look(again: ReadonlySet<string>): Promise<{ groups: KeyGroupEvent[]; whole: boolean; atMs: number }> {
     const changing = events()
       .filter(changesWithTime)
       .map(({ id }) => id);
-    const fading = inTurn(events().filter(isFading), FADING_ROUNDS);
+    const fading = inTurn(events().filter(isFading), FADING_ROUNDS, rounds);
     const asked = [...new Set([...changing, ...fading, ...again])];
     const { groups, others, atMs } = await quota.look(asked);
     const here = new Set(groups.map(({ id }) => id));
@@ -42,7 +42,8 @@ export function snapshotPublisher(quota: Quota, redis: Redis) {
   }
 
   return async () => {
-    const again = new Set(inTurn(events(), AGAIN_ROUNDS));
+    const nth = rounds / AGAIN.everyRounds;
+    const again = new Set(Number.isInteger(nth) ? inTurn(events(), AGAIN.parts, nth) : []);
     const { groups, whole, atMs } = await look(again);
     const allAgain = rounds++ % WHOLE_ROUNDS === 0;
     const seen = groups.map((event) => ({ event, text: JSON.stringify(event) }));

@@ -170,7 +170,7 @@ export function createKafkaOutboxTransfer(
         const due = staying.filter(({ outboxId }) => chosen.has(outboxId));
         if (due.length > 0) {
           await send(at, topic, due, after);
-          trouble.sent(topic);
+          trouble.sent({ topic });
         }
         await tell(
           at,
@@ -180,7 +180,7 @@ export function createKafkaOutboxTransfer(
       } catch (error) {
         // What ails the store is not Kafka's.
         const isKafkas = isOfKafka(error) || errorCode(error)?.startsWith("BROKER_");
-        if (isKafkas && !closed.signal.aborted) trouble.sendFailed(topic, error, begunMs);
+        if (isKafkas && !closed.signal.aborted) trouble.sendFailed({ topic }, error, begunMs);
         void drop();
         throw error;
       }

@@ -146,14 +146,14 @@ export class KafkaPublisher {
           continue;
         }
         this.#back();
-        trouble.sent(topic);
+        trouble.sent({ topic, partition });
         for (const { resolve } of batch) resolve();
         return;
       } catch (error) {
         const type = kafkaErrorType(error) ?? "";
         // Appended before, and its acknowledgement lost.
         if (type === "DUPLICATE_SEQUENCE_NUMBER") {
-          trouble.sent(topic);
+          trouble.sent({ topic, partition });
           for (const { resolve } of batch) resolve();
           return;
         }
@@ -161,7 +161,7 @@ export class KafkaPublisher {
           for (const each of batch) await this.#send({ topic, partition, waiting: [], bytes: 0 }, [each]);
           return;
         }
-        if (!signal.aborted) trouble.sendFailed(topic, error, begunMs);
+        if (!signal.aborted) trouble.sendFailed({ topic, partition }, error, begunMs);
         if (signal.aborted || TOO_LARGE.includes(type) || isRefusal(error)) {
           for (const { reject } of batch) reject(refused(error, topic, signal.aborted));
           return;

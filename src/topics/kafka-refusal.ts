@@ -15,16 +15,23 @@ const REMEDIES: Record<string, string> = {
   RECORD_LIST_TOO_LARGE: TOO_LARGE,
 };
 
-/** `error`: of the last send to `topic`. What no broker has answered is none of their refusals: one of several is away. */
-export function refusalToTrouble(topic: string, error: unknown): Omit<TopicTrouble, "sinceMs"> {
+/**
+ * `error`: of the last send to `topic`, or to that partition of it alone. What no broker has answered is none of their refusals:
+ * one of several is away.
+ */
+export function refusalToTrouble(
+  { topic, partition }: { topic: string; partition?: number | undefined },
+  error: unknown,
+): Omit<TopicTrouble, "sinceMs"> {
   const type = kafkaErrorType(error);
+  const place = partition === undefined ? "this topic" : `partition ${partition} of this topic`;
   const why = (code: "BROKER_REFUSED" | "BROKER_AWAY", text: string, remedy?: string) =>
     new VigilaneError(code, `${topic}: ${text}: ${wordsOf(error)}`, { cause: error, ...(remedy && { remedy }) });
   const { code, message, remedy } =
     error instanceof VigilaneError
       ? error
       : type === undefined
-        ? why("BROKER_AWAY", "brokers answer, but the one that is to take this topic's messages does not")
-        : why("BROKER_REFUSED", `the brokers answer, but take no message for this topic (${type})`, REMEDIES[type]);
+        ? why("BROKER_AWAY", `brokers answer, but the one that is to take the messages of ${place} does not`)
+        : why("BROKER_REFUSED", `the brokers answer, but take no message for ${place} (${type})`, REMEDIES[type]);
   return { code, message, remedy };
 }

@@ -19,8 +19,14 @@ const REFUSED_MS = 5_000;
 /** Who sends to it tries again sooner, or does so no more (another bridge is at it): then an old failure says nothing. */
 const FORGOTTEN_MS = 60_000;
 
-/** Sends to a topic that have failed, without a success between. Times are monotonic, but `sinceMs`. */
-interface Failing {
+/** Where a send goes to; without a partition: to several of its partitions at once. */
+export interface SentTo {
+  topic: string;
+  partition?: number;
+}
+
+/** Sends to one place that have failed, without a success between. Times are monotonic, but `sinceMs`. */
+interface Failing extends SentTo {
   /** When the first of them was begun, by the wall clock. */
   sinceMs: number;
   fromMs: number;
@@ -37,8 +43,9 @@ export class KafkaTrouble {
   #said: TopicTrouble | undefined;
   /** When a look last found something, monotonic: failures before are explained by that. */
   #foundMs = Number.NEGATIVE_INFINITY;
+  /** By place. */
   readonly #failing = new Map<string, Failing>();
-  /** The topic that is said to refuse. */
+  /** The place that is said to refuse. */
   #refusing: string | undefined;
 
   /** Looks no more when `signal` aborts. */
@@ -58,22 +65,23 @@ export class KafkaTrouble {
     return this.#said !== undefined;
   }
 
-  /** A send to `topic`, begun at `begunMs` (monotonic), failed by what Kafka or the way to it says. To be called each time. */
-  sendFailed(topic: string, error: unknown, begunMs: number): void {
+  /** A send, begun at `begunMs` (monotonic), failed by what Kafka or the way to it says. To be called each time. */
+  sendFailed(to: SentTo, error: unknown, begunMs: number): void {
     const { clock } = this.#context;
     const lastMs = clock.monotonicMs();
     const firstMs = Math.max(begunMs, this.#foundMs);
     const first = { sinceMs: clock.nowMs() - (lastMs - firstMs), fromMs: firstMs };
-    const { sinceMs, fromMs } = this.#lately(topic) ?? first;
-    this.#failing.set(topic, { sinceMs, fromMs, lastMs, error });
+    const { sinceMs, fromMs } = this.#lately(placeOf(to)) ?? first;
+    this.#failing.set(placeOf(to), { ...to, sinceMs, fromMs, lastMs, error });
     if (lastMs - fromMs >= REFUSED_MS) this.noticed();
   }
 
-  /** A send to `topic` succeeded. */
-  sent(topic: string): void {
-    this.#failing.delete(topic);
-    if (this.#refusing !== topic) return;
-    this.#context.log.info({ topic }, "Kafka takes messages of this topic again");
+  /** A send succeeded. */
+  sent(to: SentTo): void {
+    const place = placeOf(to);
+    this.#failing.delete(place);
+    if (this.#refusing !== place) return;
+    this.#context.log.info({ ...to }, "Kafka takes messages of this topic again");
     this.#refusing = undefined;
     this.#findRefusing();
   }
@@ -119,29 +127,34 @@ export class KafkaTrouble {
     }
   }
 
-  /** The brokers answer: says which topic has taken nothing for too long, the first of them. */
+  /** The brokers answer: says which place has taken nothing for too long, the first of them. */
   #findRefusing(): void {
     if (this.#refusal()) return;
-    const refusing = [...this.#failing.keys()].filter((topic) => {
-      const failing = this.#lately(topic);
-      return failing && failing.lastMs - failing.fromMs >= REFUSED_MS;
-    });
-    this.#refusing = refusing[0];
+    this.#refusing = [...this.#failing.keys()].find((place) => this.#refuses(place));
     const refusal = this.#refusal();
-    if (refusal) this.#context.log.warn({ code: refusal.code, topic: this.#refusing }, refusal.message);
+    if (refusal) this.#context.log.warn({ code: refusal.code, at: this.#refusing }, refusal.message);
   }
 
   #refusal(): TopicTrouble | undefined {
     const failing = this.#refusing === undefined ? undefined : this.#lately(this.#refusing);
-    if (this.#refusing === undefined || failing === undefined) return undefined;
-    return { ...refusalToTrouble(this.#refusing, failing.error), sinceMs: failing.sinceMs };
+    if (failing === undefined) return undefined;
+    const { topic, partition, error, sinceMs } = failing;
+    const others = [...this.#failing].filter(([place, { topic: other }]) => other === topic && this.#refuses(place));
+    return { ...refusalToTrouble({ topic, ...(others.length === 1 && { partition }) }, error), sinceMs };
   }
 
-  #lately(topic: string): Failing | undefined {
-    const failing = this.#failing.get(topic);
+  #refuses(place: string): boolean {
+    const failing = this.#lately(place);
+    return failing !== undefined && failing.lastMs - failing.fromMs >= REFUSED_MS;
+  }
+
+  #lately(place: string): Failing | undefined {
+    const failing = this.#failing.get(place);
     return failing && this.#context.clock.monotonicMs() - failing.lastMs < FORGOTTEN_MS ? failing : undefined;
   }
 }
+
+const placeOf = ({ topic, partition }: SentTo) => (partition === undefined ? topic : `${topic}/${partition}`);
 
 function troubleOf(error: unknown): VigilaneError {
   if (error instanceof VigilaneError) return error;

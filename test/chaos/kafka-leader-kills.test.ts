@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import { systemClock } from "../../src/context.ts";
 import type { LocalKafka } from "../../src/supervisor/local-kafka.ts";
 import { createKafkaTopicLog } from "../../src/topics/kafka-topic-log.ts";
+import { keyToShard } from "../../src/topics/key-to-shard.ts";
 import { keysOf, numbersOf, said, upTo } from "../conformance/topic-log-scene.ts";
 import { javaThere, startKafka } from "../support/kafka.ts";
 import { TopicReader } from "../support/topic-reader.ts";
@@ -137,6 +138,62 @@ describe.skipIf(!javaThere)("three real Kafka nodes", () => {
     await inStep();
     await finish();
   });
+
+  long(
+    "partitions that lack a copy take nothing, and that is said, until their broker is back",
+    { timeout: 240_000 },
+    async () => {
+      const topic = `t-${randomUUID()}`;
+      const admin = new Kafka({ brokers: kafka.brokers, logLevel: logLevel.NOTHING }).admin();
+      onTestFinished(() => admin.disconnect());
+      await admin.connect();
+      const [both, leader, other] = kafka.nodes.map(({ id }) => id);
+      if (both === undefined || leader === undefined || other === undefined)
+        throw new Error("there are not three nodes");
+      const partitionsOf = async () =>
+        (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0]?.partitions ?? [];
+      await admin.createTopics({
+        topics: [
+          {
+            topic,
+            replicaAssignment: [
+              { partition: 0, replicas: [both, leader] },
+              { partition: 1, replicas: [both, other] },
+            ],
+            configEntries: [{ name: "min.insync.replicas", value: "2" }],
+          },
+        ],
+        waitForLeaders: true,
+      });
+      const settings = { brokers: kafka.brokers, retentionMs: 3_600_000, maxBytesPerTopic: 2 ** 30, shards: 2 };
+      const log = createKafkaTopicLog(settings, context);
+      onTestFinished(() => log.stop());
+      await log.start();
+      const [lacks, whole] = [0, 1].map((shard) => keysOf(20).find((key) => keyToShard(key, 2) === shard) ?? "");
+      await log.publish(topic, [said(lacks ?? "", 0), said(whole ?? "", 0)]);
+
+      const away = kafka.nodes.find(({ id }) => id === leader);
+      await away?.kill("SIGKILL");
+      await expect.poll(async () => (await partitionsOf())[0]?.isr, { timeout: ON_AGAIN_MS }).toEqual([both]);
+      const waiting = log.publish(topic, [said(lacks ?? "", 1)]);
+      await expect
+        .poll(
+          async () => {
+            await log.publish(topic, [said(whole ?? "", 1)]);
+            return log.trouble();
+          },
+          { timeout: ON_AGAIN_MS },
+        )
+        .toMatchObject({
+          code: "BROKER_REFUSED",
+          message: expect.stringMatching(/take no message for partition 0 of this topic \(NOT_ENOUGH_REPLICAS/),
+          remedy: expect.stringContaining("min.insync.replicas"),
+        });
+      await away?.start();
+      await waiting;
+      expect(log.trouble()).toBeNull();
+    },
+  );
 });
 
 const sumOf = (numbers: readonly number[]) => numbers.reduce((sum, n) => sum + n, 0);
