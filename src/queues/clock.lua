@@ -34,7 +34,7 @@ local function clock_stepped_back(now, last)
     redis.call('ZADD', k'free', ms(now), g)
   end
   for _, set in ipairs({'deadlines', 'leases', 'calls', 'active', 'leaving', 'images', 'failed'}) do move_back(k(set), delta) end
-  redis.call('DEL', k'held') -- living workers say so again within a second
+  redis.call('DEL', k'held', k'held-seen') -- living workers say so again within a second
   local urgent = redis.call('HGETALL', k'urgent-seen')
   for i = 1, #urgent, 2 do
     local x, at = string.match(urgent[i + 1], '^(.*)@(.*)$')
@@ -64,8 +64,9 @@ local function read_clock()
   return tonumber(t[1]) * 1000 + tonumber(t[2]) / 1000, num(redis.call('GET', k'clock'))
 end
 
--- The store's time in ms for those who only look. Nothing is written that goes by it, so it is kept once a second alone, by
--- which a step back is noticed: keeping it costs a write to disk.
+-- The store's time in ms for those who only look: no lease and no window goes by it, so it is kept once a second alone, which
+-- costs a write to disk. By that a step back is noticed; where nothing else goes on, one of 5 to 6 s may not be, and time stands
+-- still for as long.
 local function at_a_glance()
   if NOW then return NOW end
   local t, last = read_clock()

@@ -15,8 +15,10 @@ for _, id in ipairs(redis.call('ZRANGE', k'calls', 0, -1)) do
   end
 end
 
--- Which keys are held, in a text. To read a thousand of them takes a millisecond: as long as none came, went or may have lapsed
--- since they were read last, it is the text of then.
+-- Which keys are held, in a text. To read a thousand of them takes a millisecond: as long as they are as many and none may have
+-- lapsed since they were read last (workers say every 2 s that they hold theirs for 6 s), it is the text of then. What lapsed long ago
+-- is nobody's any more.
+local LONG_AGO_MS = 60000
 local function held_keys()
   local count = redis.call('HLEN', k'held')
   local before = redis.call('HMGET', k'held-seen', 'count', 'until', 'text')
@@ -26,7 +28,7 @@ local function held_keys()
   for i = 1, #flat, 2 do
     local till = num(flat[i + 1])
     if till > t then holding[#holding + 1] = flat[i] end
-    first_lapse = math.min(first_lapse, till)
+    if till > t - LONG_AGO_MS then first_lapse = math.min(first_lapse, till) end
   end
   local text = redis.sha1hex(table.concat(holding, ' '))
   if first_lapse > t and first_lapse < math.huge then redis.call('HSET', k'held-seen', 'count', count, 'until', ms(first_lapse), 'text', text) end

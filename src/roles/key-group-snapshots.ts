@@ -10,10 +10,19 @@ import type { Quota } from "../queues/quota.ts";
  * every few rounds, since a look at a thousand holds the store up for 70 ms.
  */
 const AGAIN = { everyRounds: 5, parts: 12 };
-/** All at once, should the store have brought back one that is gone. */
+/** All at once, and what is no key group any more goes, should the store have brought one back. */
 const WHOLE_ROUNDS = 600;
 /** What fades in the windows of a group that does nothing is looked at every so many rounds. */
 const FADING_ROUNDS = 10;
+
+interface Look {
+  groups: KeyGroupEvent[];
+  /** These are all. */
+  whole: boolean;
+  atMs: number;
+  /** As it was before the whole look: what changes meanwhile brings another one. */
+  others: string;
+}
 
 /** Each call looks at the groups that may have changed and writes where they have: a thousand idle groups cost next to nothing. */
 export function snapshotPublisher(quota: Quota, redis: Redis) {
@@ -27,7 +36,7 @@ export function snapshotPublisher(quota: Quota, redis: Redis) {
   const inTurn = (events: readonly KeyGroupEvent[], parts: number, nth: number) =>
     events.filter((_, i) => i % parts === nth % parts).map(({ id }) => id);
 
-  async function look(again: ReadonlySet<string>): Promise<{ groups: KeyGroupEvent[]; whole: boolean; atMs: number }> {
+  async function look(again: ReadonlySet<string>): Promise<Look> {
     const changing = events()
       .filter(changesWithTime)
       .map(({ id }) => id);
@@ -35,22 +44,21 @@ export function snapshotPublisher(quota: Quota, redis: Redis) {
     const asked = [...new Set([...changing, ...fading, ...again])];
     const { groups, others, atMs } = await quota.look(asked);
     const here = new Set(groups.map(({ id }) => id));
-    // Noted before the whole look: what changes meanwhile brings another one.
     const whole = rounds % WHOLE_ROUNDS === 0 || others !== othersBefore || asked.some((id) => !here.has(id));
-    othersBefore = others;
-    return { whole, atMs, groups: whole ? await quota.snapshot() : groups };
+    return { whole, atMs, others, groups: whole ? await quota.snapshot() : groups };
   }
 
   return async () => {
     const nth = rounds / AGAIN.everyRounds;
     const again = new Set(Number.isInteger(nth) ? inTurn(events(), AGAIN.parts, nth) : []);
-    const { groups, whole, atMs } = await look(again);
-    const allAgain = rounds++ % WHOLE_ROUNDS === 0;
+    const { groups, whole, atMs, others } = await look(again);
+    const allAgain = rounds % WHOLE_ROUNDS === 0;
     const seen = groups.map((event) => ({ event, text: JSON.stringify(event) }));
     const isAgain = ({ id }: KeyGroupEvent) => allAgain || again.has(id);
     const changed = seen.filter(({ event, text }) => isAgain(event) || known.get(event.id)?.text !== text);
     const here = new Set(groups.map(({ id }) => id));
-    const gone = whole ? [...known.keys()].filter((id) => !here.has(id)) : [];
+    const written = allAgain ? await redis.hkeys(KEYS.keyGroups) : [...known.keys()];
+    const gone = whole ? written.filter((id) => !here.has(id)) : [];
     if (changed.length > 0) {
       await redis.hset(KEYS.keyGroups, Object.fromEntries(changed.map(({ event, text }) => [event.id, text])));
     }
@@ -59,6 +67,8 @@ export function snapshotPublisher(quota: Quota, redis: Redis) {
     for (const each of seen) known.set(each.event.id, each);
     history.forget(groups.filter(isAgain));
     await history.note(groups, atMs, whole);
+    othersBefore = others;
+    rounds += 1;
   };
 }
 

@@ -161,7 +161,9 @@ export class KafkaPublisher {
           for (const each of batch) await this.#send({ topic, partition, waiting: [], bytes: 0 }, [each]);
           return;
         }
-        if (!signal.aborted) trouble.sendFailed({ topic, partition }, error, begunMs);
+        // What is wrong with a message says nothing of its partition.
+        const to = TOO_LARGE.includes(type) ? { topic } : { topic, partition };
+        if (!signal.aborted) trouble.sendFailed(to, error, begunMs);
         if (signal.aborted || TOO_LARGE.includes(type) || isRefusal(error)) {
           for (const { reject } of batch) reject(refused(error, topic, signal.aborted));
           return;

@@ -16,15 +16,15 @@ const REMEDIES: Record<string, string> = {
 };
 
 /**
- * `error`: of the last send to `topic`, or to that partition of it alone. What no broker has answered is none of their refusals:
- * one of several is away.
+ * `error`: of the last send to `topic`, or, where any are named, to these partitions of it alone. What no broker has answered is
+ * none of their refusals: one of several is away.
  */
 export function refusalToTrouble(
-  { topic, partition }: { topic: string; partition?: number | undefined },
+  { topic, partitions }: { topic: string; partitions: readonly number[] },
   error: unknown,
 ): Omit<TopicTrouble, "sinceMs"> {
   const type = kafkaErrorType(error);
-  const place = partition === undefined ? "this topic" : `partition ${partition} of this topic`;
+  const place = placeInWords(partitions);
   const why = (code: "BROKER_REFUSED" | "BROKER_AWAY", text: string, remedy?: string) =>
     new VigilaneError(code, `${topic}: ${text}: ${wordsOf(error)}`, { cause: error, ...(remedy && { remedy }) });
   const { code, message, remedy } =
@@ -34,4 +34,11 @@ export function refusalToTrouble(
         ? why("BROKER_AWAY", `brokers answer, but the one that is to take the messages of ${place} does not`)
         : why("BROKER_REFUSED", `the brokers answer, but take no message for ${place} (${type})`, REMEDIES[type]);
   return { code, message, remedy };
+}
+
+function placeInWords(partitions: readonly number[]): string {
+  if (partitions.length === 0) return "this topic";
+  const sorted = partitions.toSorted((a, b) => a - b);
+  const some = sorted.length > 4 ? `${sorted.slice(0, 3).join(", ")} and ${sorted.length - 3} more` : sorted.join(", ");
+  return `partition${sorted.length > 1 ? "s" : ""} ${some} of this topic`;
 }

@@ -1,6 +1,6 @@
 /**
  * What keeps the brokers from us while we run: found out by asking them anew, said once, and taken back when they answer.
- * Brokers that answer, and yet take nothing for a topic, are told by the sends that fail. It cures nothing: whoever noticed
+ * Brokers that answer, and yet take nothing for a topic or for partitions of it, are told by the sends that fail. It cures nothing: whoever noticed
  * goes on trying meanwhile.
  */
 import type { Context } from "../context.ts";
@@ -16,10 +16,12 @@ const LOOK_MS = 2_000;
 const SLOW_MS = 3_000;
 /** A topic that has taken nothing for so long refuses; a leader's change is mostly over by then. */
 const REFUSED_MS = 5_000;
+/** A partition of it alone, while others take what they are sent: then surely no leader's change. */
+const PARTITION_REFUSED_MS = 20_000;
 /** Who sends to it tries again sooner, or does so no more (another bridge is at it): then an old failure says nothing. */
 const FORGOTTEN_MS = 60_000;
 
-/** Where a send goes to; without a partition: to several of its partitions at once. */
+/** Where a send goes to; without a partition: to the topic, be it to several of its partitions or that it is the message's own fault. */
 export interface SentTo {
   topic: string;
   partition?: number;
@@ -45,6 +47,8 @@ export class KafkaTrouble {
   #foundMs = Number.NEGATIVE_INFINITY;
   /** By place. */
   readonly #failing = new Map<string, Failing>();
+  /** When a topic last took something, monotonic. */
+  readonly #taken = new Map<string, number>();
   /** The place that is said to refuse. */
   #refusing: string | undefined;
 
@@ -68,22 +72,25 @@ export class KafkaTrouble {
   /** A send, begun at `begunMs` (monotonic), failed by what Kafka or the way to it says. To be called each time. */
   sendFailed(to: SentTo, error: unknown, begunMs: number): void {
     const { clock } = this.#context;
+    for (const place of this.#failing.keys()) if (!this.#lately(place)) this.#failing.delete(place);
     const lastMs = clock.monotonicMs();
     const firstMs = Math.max(begunMs, this.#foundMs);
     const first = { sinceMs: clock.nowMs() - (lastMs - firstMs), fromMs: firstMs };
-    const { sinceMs, fromMs } = this.#lately(placeOf(to)) ?? first;
+    const { sinceMs, fromMs } = this.#failing.get(placeOf(to)) ?? first;
     this.#failing.set(placeOf(to), { ...to, sinceMs, fromMs, lastMs, error });
     if (lastMs - fromMs >= REFUSED_MS) this.noticed();
   }
 
   /** A send succeeded. */
   sent(to: SentTo): void {
-    const place = placeOf(to);
-    this.#failing.delete(place);
-    if (this.#refusing !== place) return;
-    this.#context.log.info({ ...to }, "Kafka takes messages of this topic again");
-    this.#refusing = undefined;
-    this.#findRefusing();
+    this.#taken.set(to.topic, this.#context.clock.monotonicMs());
+    for (const place of new Set([placeOf(to), to.topic])) {
+      this.#failing.delete(place);
+      if (this.#refusing !== place) continue;
+      this.#context.log.info({ ...to }, "Kafka takes messages again");
+      this.#refusing = undefined;
+      this.#findRefusing();
+    }
   }
 
   /** What `work` resolves with; when it takes long, that is noticed. */
@@ -132,20 +139,33 @@ export class KafkaTrouble {
     if (this.#refusal()) return;
     this.#refusing = [...this.#failing.keys()].find((place) => this.#refuses(place));
     const refusal = this.#refusal();
-    if (refusal) this.#context.log.warn({ code: refusal.code, at: this.#refusing }, refusal.message);
+    if (refusal) this.#context.log.warn({ code: refusal.code }, refusal.message);
   }
 
   #refusal(): TopicTrouble | undefined {
     const failing = this.#refusing === undefined ? undefined : this.#lately(this.#refusing);
     if (failing === undefined) return undefined;
-    const { topic, partition, error, sinceMs } = failing;
-    const others = [...this.#failing].filter(([place, { topic: other }]) => other === topic && this.#refuses(place));
-    return { ...refusalToTrouble({ topic, ...(others.length === 1 && { partition }) }, error), sinceMs };
+    const { topic, error, sinceMs } = failing;
+    return { ...refusalToTrouble({ topic, partitions: this.#partitionsLike(failing) }, error), sinceMs };
+  }
+
+  /** Those that refuse together with this one while others of the topic do not; none: it is the topic. */
+  #partitionsLike(failing: Failing): number[] {
+    if (!this.#takesOthers(failing)) return [];
+    return [...this.#failing]
+      .filter(([place, one]) => one === failing || (one.topic === failing.topic && this.#refuses(place)))
+      .flatMap(([, { partition }]) => partition ?? []);
   }
 
   #refuses(place: string): boolean {
     const failing = this.#lately(place);
-    return failing !== undefined && failing.lastMs - failing.fromMs >= REFUSED_MS;
+    if (failing === undefined) return false;
+    return failing.lastMs - failing.fromMs >= (this.#takesOthers(failing) ? PARTITION_REFUSED_MS : REFUSED_MS);
+  }
+
+  /** Other partitions of its topic take what they are sent. */
+  #takesOthers({ topic, fromMs }: Failing): boolean {
+    return (this.#taken.get(topic) ?? Number.NEGATIVE_INFINITY) > fromMs;
   }
 
   #lately(place: string): Failing | undefined {

@@ -70,13 +70,16 @@ for i, other in ipairs(names) do
   if other == name then quota = math.floor(shards / #names) + (i <= shards % #names and 1 or 0) end
 end
 
-local mine, free, fields = {}, {}, {}
-for s = 0, shards - 1 do fields[s + 1] = s .. ":owner" end
-local owners = redis.call("HMGET", group, unpack(fields))
-for s = 0, shards - 1 do
-  local owner = owners[s + 1]
-  if owner == instance then mine[#mine + 1] = s
-  elseif not owner or owner == "" or not alive[owner] then free[#free + 1] = s end
+local mine, free = {}, {}
+for from = 0, shards - 1, 1000 do -- Lua hands over so many arguments at once, and not many thousands
+  local fields = {}
+  for s = from, math.min(from + 999, shards - 1) do fields[#fields + 1] = s .. ":owner" end
+  local owners = redis.call("HMGET", group, unpack(fields))
+  for i = 1, #fields do
+    local s, owner = from + i - 1, owners[i]
+    if owner == instance then mine[#mine + 1] = s
+    elseif not owner or owner == "" or not alive[owner] then free[#free + 1] = s end
+  end
 end
 for _, s in ipairs(free) do
   if #mine >= quota then break end

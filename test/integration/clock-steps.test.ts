@@ -120,6 +120,22 @@ test("a worker at rest is woken, one that nothing was given to rests", async () 
   expect(await woken).toBe("group-a");
 });
 
+test("a key that lapses is noticed, though it was held in a future that is no more", async () => {
+  const group = aKeyGroup();
+  await quota.register([group], LIVES);
+  const holdFor = (ms: number) => quota.hold([{ keyGroup: group.id, keyId: "key-1" }], ms);
+  const others = async () => (await quota.look([])).others;
+  await holdFor(6_000);
+  await others();
+  await stepBack();
+  await holdFor(6_000);
+  const held = await others();
+  later(3_000);
+  expect(await others()).toBe(held);
+  later(4_000);
+  expect(await others()).not.toBe(held);
+});
+
 test("a removed group is forgotten when its queue is empty; what it waited for is not told on", async () => {
   const [a, b] = [aKeyGroup({ windows: [{ name: "w", limit: 1, windowMs: HOUR_MS }] }), aKeyGroup({ id: "group-b" })];
   await quota.register([a, b], LIVES);
