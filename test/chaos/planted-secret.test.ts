@@ -152,23 +152,28 @@ async function contentsOf(redis: Redis): Promise<string> {
   const found: string[] = [];
   for await (const keys of redis.scanStream({ count: 1_000 })) {
     for (const key of keys as string[]) {
-      const type = await redis.type(key);
-      const value =
-        type === "string"
-          ? await redis.get(key)
-          : type === "hash"
-            ? await redis.hgetall(key)
-            : type === "list"
-              ? await redis.lrange(key, 0, -1)
-              : type === "set"
-                ? await redis.smembers(key)
-                : type === "zset"
-                  ? await redis.zrange(key, "0", "-1", "WITHSCORES")
-                  : await redis.xrange(key, "-", "+");
+      const value = await contentOf(redis, key);
       found.push(`${key} ${JSON.stringify(value)}`);
     }
   }
   return found.join("\n");
+}
+
+/** The store is at work meanwhile: a key may go and come again as something else. */
+async function contentOf(redis: Redis, key: string): Promise<unknown> {
+  for (;;) {
+    try {
+      const type = await redis.type(key);
+      if (type === "string") return await redis.get(key);
+      if (type === "hash") return await redis.hgetall(key);
+      if (type === "list") return await redis.lrange(key, 0, -1);
+      if (type === "set") return await redis.smembers(key);
+      if (type === "zset") return await redis.zrange(key, "0", "-1", "WITHSCORES");
+      return await redis.xrange(key, "-", "+");
+    } catch (error) {
+      if (!/^WRONGTYPE/.test(String((error as Error).message))) throw error;
+    }
+  }
 }
 
 function filesBelow(folder: string): string {

@@ -71,8 +71,10 @@ test("a store that hangs stops no look, and what was newest is published when it
   await begun.promise; // what comes from here on waits
   await feed(39, 2_000);
   expect(pool.looked).toBe(80);
-  // The last crops may still be on their way.
-  await expect.poll(() => detector.detail()).toMatch(/80 frames looked at, 0 dropped, [1-9]\d detections dropped/);
+  // The last crops may still be on their way: of 80, one or two are out, and ten of each camera wait.
+  await expect
+    .poll(() => detector.detail(), { timeout: 15_000 })
+    .toMatch(/80 frames looked at, 0 dropped, 5[89] detections dropped/);
   await store.kill("SIGCONT");
   gate.resolve();
   await detector.stop();
