@@ -1,7 +1,7 @@
 /**
  * What keeps the brokers from us while we run: found out by asking them anew, said once, and taken back when they answer.
- * Brokers that answer, and yet take nothing for a topic or for partitions of it, are told by the sends that fail. It cures nothing: whoever noticed
- * goes on trying meanwhile.
+ * Brokers that answer, and yet take nothing for a topic or for partitions of it, are told by the sends that fail. It cures
+ * nothing: whoever noticed goes on trying meanwhile.
  */
 import type { Context } from "../context.ts";
 import { explain, VigilaneError } from "../errors.ts";
@@ -21,7 +21,10 @@ const PARTITION_REFUSED_MS = 20_000;
 /** Who sends to it tries again sooner, or does so no more (another bridge is at it): then an old failure says nothing. */
 const FORGOTTEN_MS = 60_000;
 
-/** Where a send goes to; without a partition: to the topic, be it to several of its partitions or that it is the message's own fault. */
+/**
+ * Where a send goes to. Without a partition: to the topic as a whole, since it goes to several of its partitions, or since what
+ * ails it is the message's own.
+ */
 export interface SentTo {
   topic: string;
   partition?: number;

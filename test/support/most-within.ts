@@ -13,13 +13,6 @@ export const secondLessDelays = (requestsPerSecond: number) => ({
   windowMs: 1_000 - DELAYS_VARY_MS,
 });
 
-/** As above, of a minute. */
-export const minuteLessDelays = (requestsPerMinute: number) => ({
-  name: "a minute less delays",
-  requests: requestsPerMinute,
-  windowMs: 60_000 - DELAYS_VARY_MS,
-});
-
 /** Most stamps inside any half-open window of so many ms. `stamps` ascending. */
 export function mostWithin(stamps: readonly number[], windowMs: number): number {
   let most = 0;
